@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+/*
+ * base/atomic.h - atomic operations with the memory order in the name.
+ *
+ * Layer: base. May include: nothing of ours. The only file that includes <stdatomic.h>.
+ *
+ * The order is part of the name so that the whole set in use is visible to grep. Sequential
+ * consistency appears in one place only, the notify protocol of remote frees (slab.h), where a
+ * store must be seen before a later load of another word (ADR-0003). No bare fences: the thread
+ * sanitizer does not understand them.
+ */
+#ifndef HHI_BASE_ATOMIC_H
+#define HHI_BASE_ATOMIC_H
+
+#include <stdatomic.h>
+
+#define hh_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define hh_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define hh_load_seq_cst(p) atomic_load_explicit((p), memory_order_seq_cst)
+#define hh_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define hh_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define hh_store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
+#define hh_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
+#define hh_exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
+#define hh_exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
+#define hh_exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+#define hh_exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
+#define hh_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define hh_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define hh_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define hh_fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define hh_fetch_or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+
+// Compare and swap; on failure *expected holds what was read.
+#define hh_cas_strong_relaxed(p, expected, v)                                                      \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
+                                            memory_order_relaxed)
+#define hh_cas_strong_acquire(p, expected, v)                                                      \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
+                                            memory_order_relaxed)
+#define hh_cas_strong_acq_rel(p, expected, v)                                                      \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
+                                            memory_order_acquire)
+#define hh_cas_strong_seq_cst(p, expected, v)                                                      \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_seq_cst,            \
+                                            memory_order_relaxed)
+#define hh_cas_weak_release(p, expected, v)                                                        \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
+                                          memory_order_relaxed)
+
+// Keeps the compiler, not the processor, from moving memory accesses across.
+#define hh_compiler_barrier() atomic_signal_fence(memory_order_seq_cst)
+
+static inline void
+hh_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

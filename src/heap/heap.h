@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/heap.h - heaps as the layers above see them.
+ *
+ * Layer: heap. May include: base, os, diag, options, meta, rcu, region, slab.
+ *
+ * A heap is an identity: slabs carry their heap, threads keep one cache per heap they use. The
+ * default heap is the one behind malloc in the drop-in. Heap ids start at 1 and are never used
+ * again in a process (contract section 16.11).
+ *
+ * Thread rules: all functions may run on any thread at once, except that hhi_heap_destroy must be
+ * alone on its heap.
+ */
+#ifndef HHI_HEAP_HEAP_H
+#define HHI_HEAP_HEAP_H
+
+#include <hostheap/hostheap.h>
+
+#include "base/compiler.h"
+
+// 0 = done; else an hh_bad_block: the address was refused and nothing changed.
+typedef unsigned hhi_refusal;
+
+// Levels of EMemoryCriticalLevel; anything else counts as task.
+enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
+
+// Bits of hhi_heap_create's flags.
+enum {
+    HHI_HEAP_EXECUTABLE = 1, // pages are readable, writable and executable
+    HHI_HEAP_HOST = 2,       // belongs to an IHostMalloc object: hh_heap_destroy refuses it
+};
+
+struct hh_heap *hhi_heap_default(void);
+uint64_t hhi_heap_id(const struct hh_heap *heap);
+
+// out is NULL on failure. HH_OK, HH_E_NO_MEMORY, HH_E_ACCESS_DENIED.
+hh_status hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char *name,
+                          struct hh_heap **out);
+// Frees all blocks at once; heap must not be the default one.
+void hhi_heap_destroy(struct hh_heap *heap);
+// The owner object is gone but its blocks stay readable until the process ends (DECISION 3): every
+// later free of one is refused, the pages are kept.
+void hhi_heap_orphan(struct hh_heap *heap);
+
+// Any size and level. NULL when refused. errno is left alone.
+void *hhi_heap_alloc(struct hh_heap *heap, size_t size_bytes, unsigned level);
+void *hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level);
+// alignment_bytes: a power of two, at most 1 GiB.
+void *hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size_bytes,
+                             unsigned level);
+// As hhi_heap_alloc, and remembers file (copied, NULL allowed), line and size_bytes.
+void *hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned level,
+                           const char *file, int line);
+// block is not NULL.
+hhi_refusal hhi_heap_free(struct hh_heap *heap, void *block);
+hhi_refusal hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes);
+// block is not NULL. *result: the new block, or NULL for no memory (the old one untouched).
+hhi_refusal hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned level,
+                             void **result);
+// *size_bytes: usable size of a live block, else 0 and why it is refused.
+hhi_refusal hhi_heap_usable_size(struct hh_heap *heap, const void *block, size_t *size_bytes);
+// Why address is no live block of heap (HH_BAD_*), 0 if it is one. Any value. Wait-free.
+hhi_refusal hhi_heap_judge(struct hh_heap *heap, const void *address, hh_block_info *info);
+// Wait-free, async-signal-safe.
+void hhi_heap_owns(const void *address, hh_block_info *info);
+// DebugAlloc's record; false if address is not a live block of a host heap.
+bool hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t *size_bytes);
+
+hh_status hhi_heap_set_limits(struct hh_heap *heap, size_t soft_bytes, size_t hard_bytes);
+hh_status hhi_set_memory_limits(size_t soft_bytes, size_t hard_bytes);
+/*
+ * Commit charge for memory that is not slab memory (VirtualAlloc). charge: true if the process
+ * limits allow bytes more at this level (purging retained memory first where the policy says so).
+ */
+bool hhi_limit_charge(size_t bytes, unsigned level);
+void hhi_limit_discharge(size_t bytes);
+
+// Bytes given back to the system.
+size_t hhi_trim(void);
+
+void hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats);
+void hhi_get_stats(hh_stats *stats);
+// Calls visit for each heap that exists; the list is stable meanwhile. visit must not allocate.
+void hhi_heap_for_each(void (*visit)(void *arg, struct hh_heap *heap), void *arg);
+const char *hhi_heap_name(const struct hh_heap *heap);
+hh_status hhi_heap_walk(struct hh_heap *heap,
+                        int (*visit)(void *arg, void *block, size_t size_bytes), void *arg);
+
+#endif
