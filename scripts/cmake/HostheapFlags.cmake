@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+# Compiler and linker flags. hostheap_flags carries what all our code is compiled with, tests and
+# benchmarks too; hostheap_code adds what only the library's own objects get.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, RelWithDebInfo" FORCE)
+endif()
+# Debug is what the tests run: assertions on, optimised all the same, since the heap's races and
+# its fast paths only show then.
+set(CMAKE_C_FLAGS_DEBUG "-O2 -g")
+set(CMAKE_CXX_FLAGS_DEBUG "-O2 -g")
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+add_library(hostheap_flags INTERFACE)
+target_compile_features(hostheap_flags INTERFACE c_std_11)
+target_compile_definitions(hostheap_flags INTERFACE _GNU_SOURCE)
+target_compile_options(hostheap_flags INTERFACE
+    -Wall -Wextra -Wshadow -Wundef -Wcast-align
+    $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>
+    -fno-common)
+target_link_libraries(hostheap_flags INTERFACE Threads::Threads)
+if(HOSTHEAP_SANITIZE)
+    target_compile_options(hostheap_flags INTERFACE
+        -fsanitize=${HOSTHEAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(hostheap_flags INTERFACE -fsanitize=${HOSTHEAP_SANITIZE})
+endif()
+
+add_library(hostheap_code INTERFACE)
+target_link_libraries(hostheap_code INTERFACE hostheap_flags)
+target_compile_options(hostheap_code INTERFACE
+    -fvisibility=hidden -fno-plt -fno-semantic-interposition -ftls-model=initial-exec
+    -fno-strict-aliasing)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# cmake --install: libraries, headers, find_package(hostheap), pkg-config.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(products hostheap hostheap_static)
+set(modules hostheap)
+if(HOSTHEAP_DROPIN)
+    list(APPEND products hostheap_malloc)
+    list(APPEND modules hostheap-malloc)
+    install(FILES ${HOSTHEAP_MALLOC_OBJECT} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+
+install(TARGETS ${products} EXPORT hostheapTargets)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/hostheap DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h")
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hostheap)
+install(EXPORT hostheapTargets NAMESPACE hostheap:: DESTINATION ${package_dir})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hostheapConfig.cmake.in
+    ${PROJECT_BINARY_DIR}/hostheapConfig.cmake INSTALL_DESTINATION ${package_dir}
+    PATH_VARS CMAKE_INSTALL_LIBDIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/hostheapConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/hostheapConfig.cmake
+    ${PROJECT_BINARY_DIR}/hostheapConfigVersion.cmake DESTINATION ${package_dir})
+
+foreach(module IN LISTS modules)
+    configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc
+        @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/${module}.pc
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+# The products:
+#   libhostheap.so          the interfaces; does not replace malloc
+#   libhostheap.a           the same, static
+#   libhostheap-malloc.so   the drop-in: the interfaces and the malloc family
+#   hostheap-malloc.o       the drop-in as one object, for programs linked with it
+set(core_sources ${base_sources} ${os_sources} ${diag_sources} ${options_sources} ${meta_sources}
+    ${rcu_sources} ${region_sources} ${slab_sources} ${heap_sources} ${process_sources}
+    ${host_sources})
+
+function(hostheap_objects name)
+    add_library(${name} OBJECT ${ARGN})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src
+        ${PROJECT_SOURCE_DIR}/include)
+    target_link_libraries(${name} PRIVATE hostheap_code)
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+function(hostheap_product target output)
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output} EXPORT_NAME ${ARGV2})
+    add_library(hostheap::${ARGV2} ALIAS ${target})
+    target_include_directories(${target} INTERFACE
+        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+endfunction()
+
+function(hostheap_shared target output export map)
+    add_library(${target} SHARED ${ARGN})
+    hostheap_product(${target} ${output} ${export})
+    target_link_libraries(${target} PRIVATE ${HOSTHEAP_LIBRARIES} $<BUILD_INTERFACE:hostheap_flags>)
+    # nodelete: threads keep pointers to our exit handlers, so dlclose must not unmap the code.
+    target_link_options(${target} PRIVATE -Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--as-needed
+        -Wl,--version-script=${map})
+    if(NOT HOSTHEAP_SANITIZE)
+        target_link_options(${target} PRIVATE -Wl,-z,defs)
+    endif()
+    set_target_properties(${target} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1
+        LINK_DEPENDS ${map} LINKER_LANGUAGE C)
+endfunction()
+
+hostheap_objects(hostheap_core ${core_sources})
+hostheap_shared(hostheap hostheap hostheap ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
+    $<TARGET_OBJECTS:hostheap_core>)
+
+add_library(hostheap_static STATIC $<TARGET_OBJECTS:hostheap_core>)
+hostheap_product(hostheap_static hostheap static)
+target_link_libraries(hostheap_static PUBLIC Threads::Threads ${HOSTHEAP_LIBRARIES}
+    PRIVATE $<BUILD_INTERFACE:hostheap_flags>)
+set_target_properties(hostheap_static PROPERTIES LINKER_LANGUAGE C)
+
+# Sanitizers bring a malloc of their own, so the drop-in is left out with them.
+set(HOSTHEAP_DROPIN OFF)
+if(override_sources AND NOT HOSTHEAP_SANITIZE)
+    set(HOSTHEAP_DROPIN ON)
+    hostheap_objects(hostheap_override ${override_sources})
+    # The compiler must not know what malloc means in the files that define it.
+    target_compile_options(hostheap_override PRIVATE -fno-builtin)
+
+    set(dropin_objects $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_override>)
+    hostheap_shared(hostheap_malloc hostheap-malloc malloc
+        ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map ${dropin_objects})
+
+    set(HOSTHEAP_MALLOC_OBJECT ${PROJECT_BINARY_DIR}/hostheap-malloc.o)
+    add_custom_command(OUTPUT ${HOSTHEAP_MALLOC_OBJECT}
+        COMMAND ${CMAKE_LINKER} -r -o ${HOSTHEAP_MALLOC_OBJECT}.all ${dropin_objects}
+        COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${HOSTHEAP_MALLOC_OBJECT}.all
+                ${HOSTHEAP_MALLOC_OBJECT}
+        DEPENDS ${dropin_objects} COMMAND_EXPAND_LISTS VERBATIM)
+    add_custom_target(hostheap_malloc_object ALL DEPENDS ${HOSTHEAP_MALLOC_OBJECT})
+endif()
