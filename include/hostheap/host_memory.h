@@ -70,8 +70,7 @@ typedef struct IHostMemoryManagerVtbl {
                                IHostMalloc **ppMalloc);
     hh_hresult (*VirtualAlloc)(IHostMemoryManager *self, void *addr, size_t size,
                                uint32_t allocType, uint32_t protect, uint32_t level, void **ppMem);
-    hh_hresult (*VirtualFree)(IHostMemoryManager *self, void *addr, size_t size,
-                              uint32_t freeType);
+    hh_hresult (*VirtualFree)(IHostMemoryManager *self, void *addr, size_t size, uint32_t freeType);
     hh_hresult (*VirtualQuery)(IHostMemoryManager *self, void *addr, void *buffer, size_t length,
                                size_t *pResult);
     hh_hresult (*VirtualProtect)(IHostMemoryManager *self, void *addr, size_t size,

@@ -230,16 +230,16 @@ typedef struct hh_heap_stats {
 
 /* Figures of the process. */
 typedef struct hh_stats {
-    hh_heap_stats all;         /* sums over the heaps */
-    size_t heaps;              /* heaps that exist, the default one included */
-    size_t threads;            /* thread caches in use by running threads */
-    size_t regions;            /* address ranges reserved for slabs */
-    size_t reserved_bytes;     /* their sizes */
-    size_t committed_bytes;    /* what of them is accessible */
-    size_t retained_bytes;     /* free, but not yet given back to the system */
-    size_t metadata_bytes;     /* the library's own records */
-    uint64_t purged_bytes;     /* given back to the system since start */
-    uint64_t system_calls;     /* calls to the kernel for memory since start */
+    hh_heap_stats all;      /* sums over the heaps */
+    size_t heaps;           /* heaps that exist, the default one included */
+    size_t threads;         /* thread caches in use by running threads */
+    size_t regions;         /* address ranges reserved for slabs */
+    size_t reserved_bytes;  /* their sizes */
+    size_t committed_bytes; /* what of them is accessible */
+    size_t retained_bytes;  /* free, but not yet given back to the system */
+    size_t metadata_bytes;  /* the library's own records */
+    uint64_t purged_bytes;  /* given back to the system since start */
+    uint64_t system_calls;  /* calls to the kernel for memory since start */
 } hh_stats;
 
 /*
@@ -283,11 +283,11 @@ HH_API hh_status hh_heap_walk(hh_heap *heap,
 
 /* Why an address was refused. */
 typedef enum hh_bad_block {
-    HH_BAD_FOREIGN = 1,       /* not heap memory */
-    HH_BAD_INTERIOR = 2,      /* inside a block slot, not at its start */
-    HH_BAD_NOT_LIVE = 3,      /* at the start of a slot that is free: freed already, or never used */
-    HH_BAD_OTHER_HEAP = 4,    /* a live block, but of another heap */
-    HH_BAD_SIZE_MISMATCH = 5, /* the size passed can not be this block's */
+    HH_BAD_FOREIGN = 1,    /* not heap memory */
+    HH_BAD_INTERIOR = 2,   /* inside a block slot, not at its start */
+    HH_BAD_NOT_LIVE = 3,   /* at the start of a slot that is free: freed already, or never used */
+    HH_BAD_OTHER_HEAP = 4, /* a live block, but of another heap */
+    HH_BAD_SIZE_MISMATCH = 5,     /* the size passed can not be this block's */
     HH_BAD_ALIGNMENT_MISMATCH = 6 /* the alignment passed can not be this block's */
 } hh_bad_block;
 

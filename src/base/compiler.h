@@ -30,7 +30,7 @@
 #define HH_CACHE_LINE_BYTES 64
 
 #define hh_container_of(pointer, type, member)                                                     \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #if defined(__SANITIZE_THREAD__)
 #define HH_TSAN 1

@@ -24,14 +24,14 @@ enum hhi_bad_free_policy {
 };
 
 struct hhi_options {
-    uint32_t decay_ms;        // decay: free memory older than this goes back; 0 = at once; "off"
-    bool background;          // background: a helper thread may purge while the program is idle
-    bool stats_at_exit;       // stats: print at exit
-    bool stats_json;          // stats_json: print them as JSON
-    size_t soft_limit_bytes;  // soft_limit: process-wide; 0 = none
-    size_t hard_limit_bytes;  // hard_limit: process-wide; 0 = none
-    size_t region_bytes;      // region: how much address space is reserved at a time; 0 = choose
-    uint32_t bad_free;        // bad_free: enum hhi_bad_free_policy
+    uint32_t decay_ms;       // decay: free memory older than this goes back; 0 = at once; "off"
+    bool background;         // background: a helper thread may purge while the program is idle
+    bool stats_at_exit;      // stats: print at exit
+    bool stats_json;         // stats_json: print them as JSON
+    size_t soft_limit_bytes; // soft_limit: process-wide; 0 = none
+    size_t hard_limit_bytes; // hard_limit: process-wide; 0 = none
+    size_t region_bytes;     // region: how much address space is reserved at a time; 0 = choose
+    uint32_t bad_free;       // bad_free: enum hhi_bad_free_policy
 };
 
 extern struct hhi_options hhi_opt;
