@@ -17,12 +17,10 @@
 #include <hostheap/hostheap.h>
 
 #include "base/compiler.h"
+#include "heap/limit.h"
 
 // 0 = done; else an hh_bad_block: the address was refused and nothing changed.
 typedef unsigned hhi_refusal;
-
-// Levels of EMemoryCriticalLevel; anything else counts as task.
-enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
 
 // Bits of hhi_heap_create's flags.
 enum {
@@ -67,13 +65,6 @@ void hhi_heap_owns(const void *address, hh_block_info *info);
 bool hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t *size_bytes);
 
 hh_status hhi_heap_set_limits(struct hh_heap *heap, size_t soft_bytes, size_t hard_bytes);
-hh_status hhi_set_memory_limits(size_t soft_bytes, size_t hard_bytes);
-/*
- * Commit charge for memory that is not slab memory (VirtualAlloc). charge: true if the process
- * limits allow bytes more at this level (purging retained memory first where the policy says so).
- */
-bool hhi_limit_charge(size_t bytes, unsigned level);
-void hhi_limit_discharge(size_t bytes);
 
 // Bytes given back to the system.
 size_t hhi_trim(void);
