@@ -5,7 +5,8 @@
  * Layer: diag. May include: base, os.
  *
  * A message is formatted into a fixed buffer on the stack and written with one write(2). The
- * formatter knows %s %d %u %x %p %zu %zx %lu %llu %c and field width 0; it calls nothing of stdio.
+ * formatter knows %s %c %p %% and d, u, x with l, ll or z before; no field widths. It calls nothing
+ * of stdio. A message that does not fit ends in "...".
  */
 #ifndef HHI_DIAG_DIAG_H
 #define HHI_DIAG_DIAG_H
@@ -21,6 +22,9 @@ size_t hhi_diag_vformat(char *buffer, size_t capacity_bytes, const char *format,
 
 // "hostheap: <message>\n" to standard error.
 void hhi_diag_report(const char *format, ...) HH_PRINTF(1, 2);
+
+// Write text to standard error as it is; errno is kept, a failing write is given up.
+void hhi_diag_write(const char *text, size_t length_bytes);
 
 // Report, then end the process with SIGABRT. Never allocates, runs no atexit handlers.
 HH_NORETURN void hhi_diag_fatal(const char *format, ...) HH_PRINTF(1, 2);

@@ -5,9 +5,10 @@
  * Layer: options. May include: base, os, diag.
  *
  * HOSTHEAP_OPTIONS="key:value,key:value" is read by hhi_options_init at the first use of the
- * library, without allocating; afterwards the values never change, except bad_free through
- * hh_set_bad_free_handler. An unknown key or a bad value is reported on standard error by name,
- * with the nearest valid key, and otherwise ignored.
+ * library, without allocating; afterwards the values never change. Keys are the field names, without
+ * the unit where the value carries one ("64m"). An unknown key or a bad value is reported on standard
+ * error by name, with the nearest valid one, and otherwise ignored. In a process that runs with
+ * privileges its caller does not have (AT_SECURE) the environment is not read.
  */
 #ifndef HHI_OPTIONS_OPTIONS_H
 #define HHI_OPTIONS_OPTIONS_H
@@ -24,19 +25,23 @@ enum hhi_bad_free_policy {
 };
 
 struct hhi_options {
-    uint32_t decay_ms;       // decay: free memory older than this goes back; 0 = at once; "off"
-    bool background;         // background: a helper thread may purge while the program is idle
-    bool stats_at_exit;      // stats: print at exit
-    bool stats_json;         // stats_json: print them as JSON
-    size_t soft_limit_bytes; // soft_limit: process-wide; 0 = none
-    size_t hard_limit_bytes; // hard_limit: process-wide; 0 = none
-    size_t region_bytes;     // region: how much address space is reserved at a time; 0 = choose
-    uint32_t bad_free;       // bad_free: enum hhi_bad_free_policy
+    uint32_t decay_ms;       // free memory older than this goes back; 0 = at once; HHI_DECAY_OFF
+    bool background;         // a helper thread may purge while the program is idle
+    bool stats_at_exit;      // key stats: print statistics at exit
+    bool stats_json;         // print them as JSON; implies stats
+    size_t soft_limit_bytes; // key soft_limit: process-wide; 0 = none; never above the hard limit
+    size_t hard_limit_bytes; // key hard_limit: process-wide; 0 = none
+    size_t region_bytes;     // key region: address space reserved at a time; 0 = choose
+    uint32_t bad_free;       // enum hhi_bad_free_policy as the process started
 };
 
 extern struct hhi_options hhi_opt;
 
 // Fill hhi_opt from the environment. Called once, before any other thread can be in the library.
 void hhi_options_init(void);
+
+void hhi_options_set_defaults(struct hhi_options *options);
+// Apply "key:value,key:value" on top of what is in options. Returns how many entries were refused.
+unsigned hhi_options_parse(struct hhi_options *options, const char *text);
 
 #endif
