@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/*
+ * meta/meta_arena.h - memory for the library's own records.
+ *
+ * Layer: meta. May include: base, os, diag.
+ *
+ * Records are handed out from private mappings, apart from all blocks, and are never given back to
+ * the system: what once was a record of a kind stays one, so a late reader never meets unmapped
+ * memory. Owners of records keep free lists of their own.
+ *
+ * Thread rules: any thread; takes a lock (rank: meta, the last); not in signal handlers.
+ */
+#ifndef HHI_META_META_ARENA_H
+#define HHI_META_META_ARENA_H
+
+#include "base/compiler.h"
+
+// size_bytes zeroed bytes, aligned to a cache line; NULL when the system has none.
+void *hhi_meta_alloc(size_t size_bytes);
+// Bytes taken from the system so far.
+size_t hhi_meta_bytes(void);
+// Around fork: hold the lock while the process is copied.
+void hhi_meta_fork_prepare(void);
+void hhi_meta_fork_done(bool child);
+
+#endif

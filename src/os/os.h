@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+/*
+ * os/os.h - the one door to the kernel.
+ *
+ * Layer: os. May include: base.
+ *
+ * States of a range of pages:
+ *
+ *   free --reserve--> reserved --commit--> committed --purge--> committed, contents zero again
+ *     ^                  ^  (no access)        |  (accessible)
+ *     |                  +------ decommit -----+
+ *     +---------------- release ---------------+
+ *
+ * Rules for all functions: addresses and sizes are multiples of the OS page size; a result is 0 or
+ * an address on success and a negative errno value on failure; the variable errno is never touched
+ * (calls go to the kernel directly), nothing allocates, nothing takes a lock. They may be called
+ * in a signal handler and on a thread that libc does not know.
+ *
+ * Tests replace single operations by assigning to hhi_os before other threads exist.
+ */
+#ifndef HHI_OS_OS_H
+#define HHI_OS_OS_H
+
+#include <sys/types.h>
+
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+// What the kernel is asked for, as it would answer: result or -errno.
+struct hhi_os {
+    intptr_t (*map)(void *address, size_t size_bytes, int protection, int flags);
+    int (*unmap)(void *address, size_t size_bytes);
+    int (*protect)(void *address, size_t size_bytes, int protection);
+    int (*advise)(void *address, size_t size_bytes, int advice);
+    intptr_t (*remap)(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target);
+};
+extern struct hhi_os hhi_os;
+
+// Memory calls made so far (statistics).
+extern _Atomic uint64_t hhi_os_calls;
+
+size_t hhi_os_page_bytes(void);
+
+// Reserve address space without access. address NULL: anywhere; else exactly there, -EEXIST when
+// something is mapped in the range. Result: the address or -errno.
+intptr_t hhi_os_reserve(void *address, size_t size_bytes);
+// Make reserved pages readable and writable (and executable).
+int hhi_os_commit(void *address, size_t size_bytes, bool executable);
+// Drop contents and access; the range stays reserved.
+int hhi_os_decommit(void *address, size_t size_bytes);
+// Drop contents only: the pages read as zero afterwards.
+int hhi_os_purge(void *address, size_t size_bytes);
+// Give address space back.
+int hhi_os_release(void *address, size_t size_bytes);
+// Move committed pages to a committed range of the same size; the old range stays committed and
+// reads as zero. -errno when the kernel can not (the caller then copies).
+int hhi_os_move(void *from, void *to, size_t size_bytes);
+// A private readable and writable mapping of its own. Result: the address or -errno.
+intptr_t hhi_os_map_private(size_t size_bytes);
+
+// Address space limit of the process (RLIMIT_AS) in bytes, SIZE_MAX if none.
+size_t hhi_os_address_space_limit(void);
+// Physical memory in bytes.
+size_t hhi_os_physical_bytes(void);
+// Monotonic time, a few milliseconds coarse, cheap.
+uint64_t hhi_os_clock_ms(void);
+uint64_t hhi_os_random(void);
+void hhi_os_sleep_ms(unsigned milliseconds);
+pid_t hhi_os_process_id(void);
+pid_t hhi_os_thread_id(void);
+
+// Write all of a buffer to a descriptor, as far as it goes.
+void hhi_os_write(int descriptor, const void *data, size_t size_bytes);
+// open(2) for reading with O_CLOEXEC, read(2), pread(2), close(2).
+int hhi_os_open(const char *path);
+ssize_t hhi_os_read(int descriptor, void *buffer, size_t size_bytes);
+ssize_t hhi_os_read_at(int descriptor, void *buffer, size_t size_bytes, uint64_t offset);
+int hhi_os_close(int descriptor);
+HH_NORETURN void hhi_os_abort(void);
+
+/*
+ * Make every running thread of the process pass a full memory barrier (membarrier(2)).
+ * hhi_os_barrier_init tells whether the kernel can; if not, readers must use barriers themselves.
+ */
+bool hhi_os_barrier_init(void);
+void hhi_os_barrier_all_threads(void);
+
+// Sleep while *word == expected, at most timeout_ms (0 = for ever); wake one or all sleepers.
+void hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms);
+void hhi_os_wake(_Atomic uint32_t *word, bool all);
+
+/*
+ * Start a thread that libc does not know: no TLS of its own but a zeroed stub, all signals
+ * blocked, not counted by pthread_exit. run must use only functions of this library, and no
+ * thread-local variable. In thread sanitizer builds it is an ordinary detached thread.
+ * At most one such thread at a time. Result: 0 or -errno.
+ */
+int hhi_os_start_hidden_thread(void (*run)(void *arg), void *arg);
+
+#endif
