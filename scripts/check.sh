@@ -83,12 +83,14 @@ format() {
         $(tree 'include/*.h' 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
 }
 
-# Over src/, with the flags of a tree configured for it.
+# Over src/, with the flags of a tree configured for it. Shows what is wrong, not the path to it.
 tidy() {
     cmake -S . -B build/tidy -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang \
-        -DHOSTHEAP_TESTS=OFF -DHOSTHEAP_BENCH=OFF >/dev/null &&
-        sed -n 's/^  "file": "\(.*\)".*/\1/p' build/tidy/compile_commands.json | grep '/src/' |
-        xargs -P 2 -n 4 "$clang_tidy" -p build/tidy --quiet
+        -DHOSTHEAP_TESTS=OFF -DHOSTHEAP_BENCH=OFF >/dev/null || return 1
+    sed -n 's/^  "file": "\(.*\)".*/\1/p' build/tidy/compile_commands.json | grep '/src/' |
+        xargs -P 2 -n 4 "$clang_tidy" -p build/tidy --quiet >build/tidy/log 2>&1 && return
+    grep -E ': (error|warning):' build/tidy/log | sort -u
+    return 1
 }
 
 check layers scripts/check_layers.py

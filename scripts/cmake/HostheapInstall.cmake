@@ -25,6 +25,9 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/hostheapConfigVersion.cma
 install(FILES ${PROJECT_BINARY_DIR}/hostheapConfig.cmake
     ${PROJECT_BINARY_DIR}/hostheapConfigVersion.cmake DESTINATION ${package_dir})
 
+# Relative to the .pc file, so that an installed tree may be moved.
+file(RELATIVE_PATH HOSTHEAP_PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+string(REGEX REPLACE "/$" "" HOSTHEAP_PC_TO_PREFIX "${HOSTHEAP_PC_TO_PREFIX}")
 foreach(module IN LISTS modules)
     configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc
         @ONLY)

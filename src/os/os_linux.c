@@ -144,7 +144,7 @@ hhi_os_map_private(size_t size_bytes)
 size_t
 hhi_os_address_space_limit(void)
 {
-    struct rlimit limit;
+    struct rlimit limit = {0};
     if (HHI_SYSCALL4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) != 0)
         return SIZE_MAX;
     return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
@@ -153,7 +153,7 @@ hhi_os_address_space_limit(void)
 size_t
 hhi_os_physical_bytes(void)
 {
-    struct sysinfo info;
+    struct sysinfo info = {0};
     if (HHI_SYSCALL1(SYS_sysinfo, &info) != 0)
         return (size_t)1 << 30;
     return (size_t)info.totalram * info.mem_unit;
