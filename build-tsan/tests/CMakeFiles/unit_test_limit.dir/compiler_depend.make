@@ -1,2 +1,0 @@
-# Empty compiler generated dependencies file for unit_test_limit.
-# This may be replaced when dependencies are built.

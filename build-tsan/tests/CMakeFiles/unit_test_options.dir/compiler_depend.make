@@ -1,2 +1,0 @@
-# Empty compiler generated dependencies file for unit_test_options.
-# This may be replaced when dependencies are built.
