@@ -3,9 +3,7 @@
 
 #include "heap/limit.h"
 
-#include <errno.h>
-#include <sys/mman.h>
-#include <time.h>
+#include "os/os.h"
 
 // Values of the reserve word that are no address.
 enum { RESERVE_UNWANTED = 0, RESERVE_GONE = 1 };
@@ -30,40 +28,36 @@ static struct {
     const struct hhi_limit_system *system; // set while one thread runs
 } limit_state = {.system = &limit_real_system};
 
+// The pages are written to, so that they are really there when they are needed.
 static void *
 system_map(size_t size_bytes)
 {
-    int saved = errno;
-    void *address = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    errno = saved;
-    return address == MAP_FAILED ? NULL : address;
+    intptr_t address = hhi_os_map_private(size_bytes);
+    if (address < 0)
+        return NULL;
+    volatile char *pages = (volatile char *)address;
+    for (size_t offset = 0; offset < size_bytes; offset += hhi_os_page_bytes())
+        pages[offset] = 0;
+    return (void *)address;
 }
 
 static void
 system_unmap(void *address, size_t size_bytes)
 {
-    int saved = errno;
-    (void)munmap(address, size_bytes);
-    errno = saved;
+    (void)hhi_os_release(address, size_bytes);
 }
 
 // A signal may end the wait early; the policy needs no exact time.
 static void
 system_wait(unsigned ms)
 {
-    int saved = errno;
-    struct timespec duration = {.tv_sec = 0, .tv_nsec = (long)ms * 1000000};
-    (void)nanosleep(&duration, NULL);
-    errno = saved;
+    hhi_os_sleep_ms(ms);
 }
 
 static uint64_t
 system_now_ms(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return hhi_os_clock_ms();
 }
 
 static unsigned
