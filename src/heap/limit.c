@@ -12,16 +12,32 @@ enum { RESERVE_UNWANTED = 0, RESERVE_GONE = 1 };
 static const unsigned limit_wait_ms[] = {5, 15, 25};
 enum { WAIT_COUNT = sizeof limit_wait_ms / sizeof limit_wait_ms[0] };
 
-// Untouched pages would be a promise only: touch them.
+static void *system_map(size_t size_bytes);
+static void system_unmap(void *address, size_t size_bytes);
+static void system_wait(unsigned ms);
+static uint64_t system_now_ms(void);
+
+static const struct hhi_limit_system limit_real_system = {system_map, system_unmap, system_wait,
+                                                          system_now_ms};
+
+static struct {
+    struct hhi_budget process;
+    _Atomic(uintptr_t) reserve;            // RESERVE_* or the mapping's address  [LM-1]
+    _Atomic(uint64_t) reserve_gone_ms;     // when it was given up; any thread
+    _Atomic(size_t (*)(void)) purge;       // NULL = nothing to purge; any thread
+    const struct hhi_limit_system *system; // set while one thread runs
+} limit_state = {.system = &limit_real_system};
+
+// The pages are written to, so that they are really there when they are needed.
 static void *
 system_map(size_t size_bytes)
 {
     intptr_t address = hhi_os_map_private(size_bytes);
     if (address < 0)
         return NULL;
-    volatile char *bytes = (volatile char *)address;
+    volatile char *pages = (volatile char *)address;
     for (size_t offset = 0; offset < size_bytes; offset += hhi_os_page_bytes())
-        bytes[offset] = 1;
+        pages[offset] = 0;
     return (void *)address;
 }
 
@@ -31,17 +47,18 @@ system_unmap(void *address, size_t size_bytes)
     (void)hhi_os_release(address, size_bytes);
 }
 
-// A signal may end a wait early; the policy needs no exact time.
-static const struct hhi_limit_system limit_real_system = {system_map, system_unmap, hhi_os_sleep_ms,
-                                                          hhi_os_clock_ms};
+// A signal may end the wait early; the policy needs no exact time.
+static void
+system_wait(unsigned ms)
+{
+    hhi_os_sleep_ms(ms);
+}
 
-static struct {
-    struct hhi_budget process;
-    _Atomic(uintptr_t) reserve;            // RESERVE_* or the mapping's address  [LM-1]
-    _Atomic(uint64_t) reserve_gone_ms;     // when it was given up; any thread
-    _Atomic(size_t (*)(void)) purge;       // NULL = nothing to purge; any thread
-    const struct hhi_limit_system *system; // set while one thread runs
-} limit_state = {.system = &limit_real_system};
+static uint64_t
+system_now_ms(void)
+{
+    return hhi_os_clock_ms();
+}
 
 static unsigned
 limit_known_level(unsigned level)

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: MIT
+// rcu/rcu.c - see rcu.h. The only file that knows liburcu.
+#include "rcu/rcu.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+// The read side is used inline; its functions are short enough for any licence (see the header).
+#define _LGPL_SOURCE
+#include <urcu/urcu-bp.h>
+
+#include "meta/meta_arena.h"
+
+#if HH_TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#else
+#define __tsan_acquire(address) ((void)(address))
+#define __tsan_release(address) ((void)(address))
+#endif
+
+enum {
+    RCU_RECORDS = 64,        // read sections at once before readers become guests
+    RCU_STRIPES = 16,        // guest counters
+    RCU_BATCH_BYTES = 65536, // a pool's records are carved from pieces of this size
+    RCU_WAKE_COUNT = 512,    // retired records before the reclaimer is started
+    RCU_PASS_MS = 2,         // between passes
+    RCU_IDLE_PASSES = 50,    // without work before the reclaimer ends
+    RCU_FORK_WAIT_MS = 1000,
+};
+
+enum { RECLAIMER_NONE, RECLAIMER_RUNS };
+enum { GATE_OPEN, GATE_GRACE, GATE_FORK };
+
+struct rcu_stripe {
+    _Alignas(HH_CACHE_LINE_BYTES) _Atomic uint64_t active; // guests inside [RCU-3]
+};
+
+static struct {
+    struct rcu_stripe stripes[RCU_STRIPES];
+    struct urcu_bp_reader *records[RCU_RECORDS]; // written before record_count [RCU-4]
+    _Atomic uint32_t record_count;               // 0 until all are registered [RCU-4]
+    _Atomic uint32_t generation;                 // forks above this process
+    _Atomic uint32_t reclaimer;                  // RECLAIMER_ [RCU-7]
+    _Atomic uint32_t gate;                       // GATE_ [RCU-5]
+    _Atomic(bool) lost;
+    _Atomic(struct hhi_rcu_pool *) pools; // newest first [RCU-6]
+    _Atomic uint64_t pending;             // retired and not yet taken by the reclaimer, about
+    _Atomic uint64_t grace_periods;
+    _Atomic uint64_t guests;
+    char reader_edge; // only its address, for the thread sanitizer [RCU-3]
+    bool fork_has_gate;
+} rcu;
+
+// ---- Read sections ----
+
+// A section: bits 0..15 which record (plus 1) or guest stripe, bit 16 guest, bits 32.. generation.
+#define SECTION_GUEST ((hhi_rcu_section)1 << 16)
+
+static _Atomic(unsigned long) *
+record_counter(struct urcu_bp_reader *record)
+{
+    return (_Atomic(unsigned long) *)&record->ctr;
+}
+
+// Different on threads that run at once, mostly the same on one thread.
+static unsigned
+reader_seed(void)
+{
+    char here;
+    return (unsigned)(((uintptr_t)&here >> 14) * 0x9E3779B97F4A7C15u >> 40);
+}
+
+static bool
+record_borrow(struct urcu_bp_reader *record)
+{
+    _Atomic(unsigned long) *counter = record_counter(record);
+    // relaxed: a guess for the swap below.
+    unsigned long value = hh_load_relaxed(counter);
+    if (value & URCU_BP_GP_CTR_NEST_MASK)
+        return false;
+    // What liburcu's read lock stores: the phase of the grace period now, nesting 1.
+    unsigned long entered = CMM_LOAD_SHARED(urcu_bp_gp.ctr);
+    // order: acq_rel [RCU-3] the section's reads come after it; the record passes from the last
+    // reader to this one.
+    return hh_cas_strong_acq_rel(counter, &value, entered);
+}
+
+static hhi_rcu_section
+guest_enter(unsigned seed)
+{
+    unsigned stripe = seed % RCU_STRIPES;
+    // relaxed: changes only in the child of a fork, when this thread alone exists.
+    uint64_t generation = hh_load_relaxed(&rcu.generation);
+    // order: acq_rel [RCU-3] the section's reads come after it.
+    hh_fetch_add_acq_rel(&rcu.stripes[stripe].active, 1);
+    // relaxed: a statistic.
+    hh_fetch_add_relaxed(&rcu.guests, 1);
+    return generation << 32 | SECTION_GUEST | stripe;
+}
+
+hhi_rcu_section
+hhi_rcu_enter(void)
+{
+    unsigned seed = reader_seed();
+    hhi_rcu_section section = 0;
+    // order: acquire [RCU-4] reads the records' addresses.
+    uint32_t count = hh_load_acquire(&rcu.record_count);
+    for (uint32_t i = 0; i < count && section == 0; i++) {
+        uint32_t index = (seed + i) % RCU_RECORDS;
+        if (record_borrow(rcu.records[index]))
+            section = index + 1;
+    }
+    if (section == 0)
+        section = guest_enter(seed);
+    urcu_bp_smp_mb_slave();
+    return section;
+}
+
+void
+hhi_rcu_leave(hhi_rcu_section section)
+{
+    uint32_t which = (uint32_t)section & 0xFFFF;
+    __tsan_release(&rcu.reader_edge);
+    urcu_bp_smp_mb_slave();
+    if (!(section & SECTION_GUEST)) {
+        // order: release [RCU-3] the section's reads are done.
+        hh_store_release(record_counter(rcu.records[which - 1]), 0);
+        return;
+    }
+    // relaxed: see guest_enter. A section begun before a fork is not counted in the child.
+    if (section >> 32 == hh_load_relaxed(&rcu.generation)) {
+        // order: acq_rel [RCU-3] the section's reads are done.
+        hh_fetch_sub_acq_rel(&rcu.stripes[which].active, 1);
+    }
+}
+
+// ---- Pools ----
+
+void
+hhi_rcu_pool_add(struct hhi_rcu_pool *pool)
+{
+    // relaxed: a guess for the swap below.
+    pool->next = hh_load_relaxed(&rcu.pools);
+    // order: release [RCU-6] publishes the pool's fields.
+    while (!hh_cas_weak_release(&rcu.pools, &pool->next, pool))
+        continue;
+}
+
+static bool
+pool_carve(struct hhi_rcu_pool *pool)
+{
+    if (pool->fresh_end - pool->fresh_next >= pool->record_bytes)
+        return true;
+    void *piece = hhi_meta_alloc(RCU_BATCH_BYTES);
+    if (piece == NULL)
+        return false;
+    pool->fresh_next = (uintptr_t)piece;
+    pool->fresh_end = pool->fresh_next + RCU_BATCH_BYTES;
+    return true;
+}
+
+void *
+hhi_rcu_pool_take(struct hhi_rcu_pool *pool)
+{
+    if (pool->free == NULL) {
+        // order: acquire [RCU-2] all readers of these records are gone.
+        pool->free = hh_exchange_acquire(&pool->ready, NULL);
+    }
+    struct hhi_rcu_link *link = pool->free;
+    if (link != NULL) {
+        pool->free = link->next;
+        return link;
+    }
+    if (!pool_carve(pool))
+        return NULL;
+    void *record = (void *)pool->fresh_next;
+    pool->fresh_next += pool->record_bytes;
+    // relaxed: a statistic.
+    hh_fetch_add_relaxed(&pool->made_count, 1);
+    return record;
+}
+
+void
+hhi_rcu_pool_put(struct hhi_rcu_pool *pool, void *record)
+{
+    struct hhi_rcu_link *link = record;
+    link->next = pool->free;
+    pool->free = link;
+}
+
+// Push the chain first..last; the swap's release is the caller's label.
+static void
+chain_push(_Atomic(struct hhi_rcu_link *) *list, struct hhi_rcu_link *first,
+           struct hhi_rcu_link *last)
+{
+    // relaxed: a guess for the swap below.
+    last->next = hh_load_relaxed(list);
+    // order: release [RCU-1] [RCU-2] what happened to the records before.
+    while (!hh_cas_weak_release(list, &last->next, first))
+        continue;
+}
+
+void
+hhi_rcu_pool_retire(struct hhi_rcu_pool *pool, void *record)
+{
+    chain_push(&pool->retired, record, record);
+    // relaxed: statistics, and when to start the reclaimer.
+    hh_fetch_add_relaxed(&pool->retired_count, 1);
+    hh_fetch_add_relaxed(&rcu.pending, 1);
+}
+
+// ---- The reclaimer ----
+
+static void
+nap(unsigned milliseconds)
+{
+    struct timespec wait = {0, (long)milliseconds * 1000000};
+    nanosleep(&wait, NULL);
+}
+
+static bool
+gate_enter(uint32_t by, unsigned patience_ms)
+{
+    for (unsigned waited = 0;; waited++) {
+        uint32_t open = GATE_OPEN;
+        // order: acq_rel [RCU-5] after the last one through.
+        if (hh_cas_strong_acq_rel(&rcu.gate, &open, by))
+            return true;
+        if (waited >= patience_ms)
+            return false;
+        nap(1);
+    }
+}
+
+static void
+gate_leave(void)
+{
+    // order: release [RCU-5] what was done inside.
+    hh_store_release(&rcu.gate, GATE_OPEN);
+}
+
+/*
+ * Register the records readers borrow. urcu_bp_register hangs a record on the thread; taking it off
+ * again by clearing the thread's pointer leaves it registered for ever. The thread keeps the last
+ * one, which is not in the table, so that liburcu's exit handler ends that one only.
+ * liburcu ends the process when it gets no memory (some 50 KiB here); this thread's stack, many
+ * times that, has just been mapped.
+ */
+static void
+records_register(void)
+{
+    // relaxed: written by reclaimers only, and they follow one another.
+    if (hh_load_relaxed(&rcu.record_count) != 0)
+        return;
+    gate_enter(GATE_GRACE, UINT32_MAX);
+    for (int i = 0; i < RCU_RECORDS; i++) {
+        URCU_TLS(urcu_bp_reader) = NULL;
+        urcu_bp_register_thread();
+        rcu.records[i] = URCU_TLS(urcu_bp_reader);
+    }
+    URCU_TLS(urcu_bp_reader) = NULL;
+    urcu_bp_register_thread();
+    gate_leave();
+    // order: release [RCU-4] publishes the records.
+    hh_store_release(&rcu.record_count, RCU_RECORDS);
+}
+
+/*
+ * Wait until each record was seen free once. liburcu would wait as well, but with its locks held,
+ * and a fork must not meet them held while a reader is stopped for long (I4).
+ */
+static void
+records_settle(void)
+{
+    // order: acquire [RCU-4] reads the records' addresses.
+    uint32_t count = hh_load_acquire(&rcu.record_count);
+    for (uint32_t i = 0; i < count; i++) {
+        // order: acquire [RCU-3] the reader is done.
+        while (hh_load_acquire(record_counter(rcu.records[i])) & URCU_BP_GP_CTR_NEST_MASK)
+            nap(1);
+    }
+}
+
+static void
+grace_period(void)
+{
+    records_settle();
+    gate_enter(GATE_GRACE, UINT32_MAX);
+    urcu_bp_synchronize_rcu();
+    gate_leave();
+    for (int i = 0; i < RCU_STRIPES; i++) {
+        // order: acquire [RCU-3] the guests are done.
+        while (hh_load_acquire(&rcu.stripes[i].active) != 0)
+            nap(1);
+    }
+    __tsan_acquire(&rcu.reader_edge);
+    // relaxed: a statistic.
+    hh_fetch_add_relaxed(&rcu.grace_periods, 1);
+}
+
+// Whether anything was retired.
+static bool
+batches_collect(void)
+{
+    bool any = false;
+    // order: acquire [RCU-6] reads the pool's fields.
+    struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
+    for (; pool != NULL; pool = pool->next) {
+        // order: acquire [RCU-1] the records were unpublished before.
+        struct hhi_rcu_link *batch = hh_exchange_acquire(&pool->retired, NULL);
+        // relaxed: read by the reclaimer, and after a fork by the only thread.
+        hh_store_relaxed(&pool->waiting, batch);
+        any = any || batch != NULL;
+    }
+    return any;
+}
+
+static void
+batches_hand_back(void)
+{
+    // order: acquire [RCU-6] reads the pool's fields.
+    struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
+    for (; pool != NULL; pool = pool->next) {
+        // relaxed: only the reclaimer writes it.
+        struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
+        if (first == NULL)
+            continue;
+        uint64_t count = 1;
+        struct hhi_rcu_link *last = first;
+        for (; last->next != NULL; last = last->next)
+            count++;
+        hh_store_relaxed(&pool->waiting, NULL);
+        chain_push(&pool->ready, first, last);
+        // relaxed: a statistic.
+        hh_fetch_add_relaxed(&pool->reclaimed_count, count);
+    }
+}
+
+static bool
+reclaimer_pass(void)
+{
+    // relaxed: counts that come a moment late are counted for the next pass.
+    hh_store_relaxed(&rcu.pending, 0);
+    if (!batches_collect())
+        return false;
+    grace_period();
+    batches_hand_back();
+    return true;
+}
+
+static void *
+reclaimer_main(void *unused)
+{
+    (void)unused;
+    records_register();
+    for (unsigned idle = 0; idle < RCU_IDLE_PASSES;) {
+        idle = reclaimer_pass() ? 0 : idle + 1;
+        nap(RCU_PASS_MS);
+    }
+    // What is retired from here on starts the next reclaimer when it is enough.
+    // order: release [RCU-7] the record table, for the next reclaimer.
+    hh_store_release(&rcu.reclaimer, RECLAIMER_NONE);
+    return NULL;
+}
+
+// A thread like any other, with all signals blocked: liburcu uses thread-local variables.
+static bool
+reclaimer_start(void)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_t thread;
+    int result = pthread_create(&thread, &attributes, reclaimer_main, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result == 0;
+}
+
+static void
+reclaimer_wake(void)
+{
+    // relaxed: set in the child of a fork, before other threads exist.
+    if (hh_load_relaxed(&rcu.lost))
+        return;
+    uint32_t none = RECLAIMER_NONE;
+    // order: acq_rel [RCU-7] reads what the last reclaimer left.
+    if (!hh_cas_strong_acq_rel(&rcu.reclaimer, &none, RECLAIMER_RUNS))
+        return;
+    int saved_errno = errno;
+    if (!reclaimer_start()) {
+        // order: release [RCU-7] nothing has changed; the next poke tries again.
+        hh_store_release(&rcu.reclaimer, RECLAIMER_NONE);
+    }
+    errno = saved_errno;
+}
+
+void
+hhi_rcu_poke(void)
+{
+    // relaxed: a threshold, no data is read through it.
+    if (hh_unlikely(hh_load_relaxed(&rcu.pending) >= RCU_WAKE_COUNT))
+        reclaimer_wake();
+}
+
+void
+hhi_rcu_get_stats(struct hhi_rcu_stats *stats)
+{
+    *stats = (struct hhi_rcu_stats){0};
+    // order: acquire [RCU-6] reads the pool's fields.
+    struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
+    for (; pool != NULL; pool = pool->next) {
+        // relaxed: statistics. reclaimed is read first, so that it is never above retired.
+        stats->reclaimed += hh_load_relaxed(&pool->reclaimed_count);
+        stats->retired += hh_load_relaxed(&pool->retired_count);
+        stats->made += hh_load_relaxed(&pool->made_count);
+    }
+    // relaxed: statistics.
+    stats->grace_periods = hh_load_relaxed(&rcu.grace_periods);
+    stats->guests = hh_load_relaxed(&rcu.guests);
+    stats->lost = hh_load_relaxed(&rcu.lost);
+}
+
+bool
+hhi_rcu_flush(unsigned timeout_ms)
+{
+    struct hhi_rcu_stats stats;
+    hhi_rcu_get_stats(&stats);
+    uint64_t goal = stats.retired;
+    for (unsigned waited = 0; stats.reclaimed < goal; waited++) {
+        if (waited >= timeout_ms)
+            return false;
+        reclaimer_wake();
+        nap(1);
+        hhi_rcu_get_stats(&stats);
+    }
+    return true;
+}
+
+// ---- Fork ----
+
+void
+hhi_rcu_fork_prepare(void)
+{
+    rcu.fork_has_gate = gate_enter(GATE_FORK, RCU_FORK_WAIT_MS);
+}
+
+/*
+ * The reclaimer does not exist in the child, nor does any reader but this thread. The records stay
+ * registered with liburcu but are not used again: a program that uses liburcu too lets it drop
+ * records of vanished threads after a fork, and then uses them for its own.
+ */
+static void
+rcu_child_start(void)
+{
+    // relaxed: all of it, since no other thread exists.
+    uint32_t count = hh_load_relaxed(&rcu.record_count);
+    for (uint32_t i = 0; i < count; i++)
+        hh_store_relaxed(record_counter(rcu.records[i]), 0);
+    hh_store_relaxed(&rcu.record_count, 0);
+    for (int i = 0; i < RCU_STRIPES; i++)
+        hh_store_relaxed(&rcu.stripes[i].active, 0);
+    hh_fetch_add_relaxed(&rcu.generation, 1);
+    hh_store_relaxed(&rcu.reclaimer, RECLAIMER_NONE);
+    hh_store_relaxed(&rcu.gate, GATE_OPEN);
+    if (!rcu.fork_has_gate)
+        hh_store_relaxed(&rcu.lost, true);
+    struct hhi_rcu_pool *pool = hh_load_relaxed(&rcu.pools);
+    for (; pool != NULL; pool = pool->next) {
+        struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
+        struct hhi_rcu_link *last = first;
+        while (last != NULL && last->next != NULL)
+            last = last->next;
+        if (first != NULL)
+            chain_push(&pool->retired, first, last);
+        hh_store_relaxed(&pool->waiting, NULL);
+    }
+}
+
+void
+hhi_rcu_fork_done(bool child)
+{
+    if (child)
+        rcu_child_start();
+    else if (rcu.fork_has_gate)
+        gate_leave();
+}
