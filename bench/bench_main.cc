@@ -167,6 +167,7 @@ main(int argc, char **argv)
     }
     if (measured_once) {
         repetitions = 1;
+        idle_ms = 0; // the row has its own idle time
     } else {
         run.verify = true;
         const double begin_ns = bench_now_ns();

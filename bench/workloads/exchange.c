@@ -296,12 +296,12 @@ exchange_swap_repeat(struct bench_run *run)
 
 static const struct bench_row exchange_rows[] = {
     EXCHANGE("ring/16", ring, 2, 4096, 16, 200000, 0),
-    EXCHANGE("ring/64", ring, 2, 4096, 64, 200000, BENCH_QUICK),
+    EXCHANGE("ring/64", ring, 2, 4096, 64, 100000, BENCH_QUICK),
     EXCHANGE("ring/256", ring, 2, 4096, 256, 200000, 0),
-    EXCHANGE("ring/1024", ring, 2, 4096, 1024, 200000, BENCH_QUICK),
+    EXCHANGE("ring/1024", ring, 2, 4096, 1024, 100000, 0),
     EXCHANGE("ring/4096", ring, 2, 4096, 4096, 100000, 0),
     EXCHANGE("ring/32768", ring, 2, 1024, 32768, 40000, 0),
-    EXCHANGE("ring/mixed", ring, 2, 4096, 0, 200000, BENCH_QUICK),
+    EXCHANGE("ring/mixed", ring, 2, 4096, 0, 100000, BENCH_QUICK),
     // Short and long queues: how many blocks are on their way decides what a batch can hold.
     EXCHANGE("ring-8/64", ring, 2, 8, 64, 100000, 0),
     EXCHANGE("ring-64k/64", ring, 2, 65536, 64, 400000, 0),

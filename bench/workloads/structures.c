@@ -254,7 +254,6 @@ structures_teardown(struct bench_run *run)
 
 static const struct bench_row structures_rows[] = {
     {.name = "tree/50k",
-     .flags = BENCH_QUICK,
      .threads = 1,
      .operations = 30000,
      .count = 100000,

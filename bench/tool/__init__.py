@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The parts of scripts/bench. Python's standard library only."""
