@@ -33,6 +33,7 @@ static struct {
 static unsigned
 entry_index(unsigned level, uintptr_t address)
 {
+    HH_ASSERT(level <= LEVEL_LEAF);
     return (unsigned)(address >> level_shift[level]) & (level_entries[level] - 1);
 }
 
@@ -76,6 +77,7 @@ record_granules_end(const struct hhi_region_record *record)
 static int
 entry_grow(_Atomic uintptr_t *entry, unsigned level)
 {
+    HH_ASSERT(level <= LEVEL_LEAF);
     struct map_node *node =
         hhi_meta_alloc(sizeof(struct map_node) + level_entries[level] * sizeof(_Atomic uintptr_t));
     if (node == NULL)
@@ -93,6 +95,7 @@ static int
 map_walk(_Atomic uintptr_t *entries, unsigned level, uintptr_t first, uintptr_t end,
          struct hhi_region_record *record, enum map_act act, uint32_t *stored)
 {
+    HH_ASSERT(level <= LEVEL_LEAF);
     uintptr_t span = (uintptr_t)1 << level_shift[level];
     for (uintptr_t from = first, to; from < end; from = to) {
         to = hh_align_down(from, span) + span;
@@ -240,6 +243,7 @@ static struct hhi_region_record *
 map_search(_Atomic uintptr_t *entries, unsigned level, uintptr_t address, bool up,
            const struct hhi_region_record *beyond)
 {
+    HH_ASSERT(level <= LEVEL_LEAF);
     int count = (int)level_entries[level];
     bool first = true;
     for (int i = (int)entry_index(level, address); i >= 0 && i < count; i += up ? 1 : -1) {
