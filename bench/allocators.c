@@ -154,6 +154,12 @@ bench_allocator_open(const char *name)
     return NULL;
 }
 
+hh_heap *
+bench_allocator_heap(void)
+{
+    return native_heap;
+}
+
 const char *
 bench_allocator_object(const char *name)
 {

@@ -28,5 +28,7 @@ bool bench_native_open(void);
 // The manager, and one IHostMalloc made by it; end the process when there are none.
 IHostMemoryManager *bench_manager(void);
 IHostMalloc *bench_host_malloc(void);
+// The heap behind "native" or "vtable", NULL if neither was opened.
+hh_heap *bench_allocator_heap(void);
 
 #endif
