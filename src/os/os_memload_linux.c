@@ -350,3 +350,9 @@ hhi_memload_set_root(const char *root)
     // relaxed: no other thread asks meanwhile.
     hh_store_relaxed(&memload_shared.sequence, 0);
 }
+
+const char *
+hhi_memload_root(void)
+{
+    return memload_shared.files.root;
+}

@@ -85,5 +85,6 @@ void hhi_memload_close(struct hhi_memload_files *files);
 void hhi_memload_now(struct hhi_memload *load);
 // Other files for hhi_memload_now, and an empty cache. Only while no other thread asks.
 void hhi_memload_set_root(const char *root);
+const char *hhi_memload_root(void);
 
 #endif
