@@ -141,6 +141,23 @@ HH_API hh_heap *hh_heap_of(IHostMalloc *malloc_object);
 HH_API hh_hresult hh_debug_lookup(const void *block, const char **file, int *line,
                                   size_t *size_bytes);
 
+/*
+ * For a host's SIGSEGV handler: take the first touch of a guard page as Windows does. If the page
+ * that holds address was committed by VirtualAlloc or VirtualProtect with PAGE_GUARD, the guard is
+ * cleared and the protection under it takes effect.
+ *
+ * address  in; the faulting address (si_addr); any value
+ * returns  1 if it was a guard page: return from the handler and the instruction runs again;
+ *          0 if not, also when another thread cleared the guard a moment before (VirtualQuery then
+ *          says what the page is now)
+ * threads  any; made for the handler of a fault in the caller's own code. It takes a lock that
+ *          VirtualAlloc, VirtualFree and VirtualProtect hold for the length of their system calls;
+ *          never call it from a signal that can interrupt one of these on the same thread
+ * note     no handler is installed by the library
+ * source   contract PG-7
+ */
+HH_API int hh_guard_fault(const void *address);
+
 #ifdef __cplusplus
 }
 #endif

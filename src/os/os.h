@@ -33,6 +33,10 @@ struct hhi_os {
     int (*protect)(void *address, size_t size_bytes, int protection);
     int (*advise)(void *address, size_t size_bytes, int advice);
     intptr_t (*remap)(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target);
+    // For the kernel's list of mappings (os_mapping.c).
+    int (*open)(const char *path);
+    ssize_t (*read)(int descriptor, void *buffer, size_t size_bytes);
+    int (*control)(int descriptor, unsigned long request, void *argument);
 };
 extern struct hhi_os hhi_os;
 
@@ -57,6 +61,29 @@ int hhi_os_release(void *address, size_t size_bytes);
 int hhi_os_move(void *from, void *to, size_t size_bytes);
 // A private readable and writable mapping of its own. Result: the address or -errno.
 intptr_t hhi_os_map_private(size_t size_bytes);
+
+// What pages may be used for; the values are the kernel's PROT_ ones.
+enum { HHI_ACCESS_NONE = 0, HHI_ACCESS_READ = 1, HHI_ACCESS_WRITE = 2, HHI_ACCESS_EXECUTE = 4 };
+// Set the access of mapped pages. The kernel may fail half way (ENOMEM at its map limit).
+int hhi_os_protect(void *address, size_t size_bytes, unsigned access);
+// Allow the kernel to drop contents: until the pages are written they read as before or as zero.
+int hhi_os_reset(void *address, size_t size_bytes);
+// Put fresh reserved pages in the place of our own; never over memory that is not ours.
+int hhi_os_replace(void *address, size_t size_bytes);
+
+// A mapping as the kernel lists it.
+struct hhi_os_mapping {
+    uintptr_t start, end;
+    unsigned access; // HHI_ACCESS_ bits
+    bool shared;
+    bool file; // of a file or a shared memory object
+};
+/*
+ * The mapping that holds address, or the next one above it. 0; -ENOENT if there is none; another
+ * -errno if the kernel's list can not be read. Takes no lock; safe in signal handlers and in the
+ * child of a fork. Keeps one descriptor, checked before each use.
+ */
+int hhi_os_find_mapping(uintptr_t address, struct hhi_os_mapping *mapping);
 
 // Address space limit of the process (RLIMIT_AS) in bytes, SIZE_MAX if none.
 size_t hhi_os_address_space_limit(void);

@@ -22,6 +22,10 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
+_Static_assert(HHI_ACCESS_READ == PROT_READ && HHI_ACCESS_WRITE == PROT_WRITE &&
+                   HHI_ACCESS_EXECUTE == PROT_EXEC,
+               "accesses are passed to the kernel as they are");
+
 _Atomic uint64_t hhi_os_calls;
 
 static void
@@ -66,12 +70,33 @@ kernel_remap(void *address, size_t old_bytes, size_t new_bytes, int flags, void 
     return HHI_SYSCALL5(SYS_mremap, address, old_bytes, new_bytes, flags, target);
 }
 
+static int
+kernel_open(const char *path)
+{
+    return (int)HHI_SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+}
+
+static ssize_t
+kernel_read(int descriptor, void *buffer, size_t size_bytes)
+{
+    return HHI_SYSCALL3(SYS_read, descriptor, buffer, size_bytes);
+}
+
+static int
+kernel_control(int descriptor, unsigned long request, void *argument)
+{
+    return (int)HHI_SYSCALL3(SYS_ioctl, descriptor, request, argument);
+}
+
 struct hhi_os hhi_os = {
     .map = kernel_map,
     .unmap = kernel_unmap,
     .protect = kernel_protect,
     .advise = kernel_advise,
     .remap = kernel_remap,
+    .open = kernel_open,
+    .read = kernel_read,
+    .control = kernel_control,
 };
 
 size_t
@@ -139,6 +164,26 @@ intptr_t
 hhi_os_map_private(size_t size_bytes)
 {
     return hhi_os.map(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+int
+hhi_os_protect(void *address, size_t size_bytes, unsigned access)
+{
+    return hhi_os.protect(address, size_bytes, (int)access);
+}
+
+int
+hhi_os_reset(void *address, size_t size_bytes)
+{
+    return hhi_os.advise(address, size_bytes, MADV_FREE);
+}
+
+int
+hhi_os_replace(void *address, size_t size_bytes)
+{
+    intptr_t result = hhi_os.map(address, size_bytes, PROT_NONE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED);
+    return result < 0 ? (int)result : 0;
 }
 
 size_t

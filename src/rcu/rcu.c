@@ -191,6 +191,27 @@ hhi_rcu_pool_put(struct hhi_rcu_pool *pool, void *record)
     pool->free = link;
 }
 
+bool
+hhi_rcu_pool_reserve(struct hhi_rcu_pool *pool, unsigned count)
+{
+    struct hhi_rcu_link *taken = NULL;
+    bool enough = true;
+    for (; count > 0 && enough; count--) {
+        struct hhi_rcu_link *link = hhi_rcu_pool_take(pool);
+        enough = link != NULL;
+        if (enough) {
+            link->next = taken;
+            taken = link;
+        }
+    }
+    while (taken != NULL) {
+        struct hhi_rcu_link *next = taken->next;
+        hhi_rcu_pool_put(pool, taken);
+        taken = next;
+    }
+    return enough;
+}
+
 // Push the chain first..last; the swap's release is the caller's label.
 static void
 chain_push(_Atomic(struct hhi_rcu_link *) *list, struct hhi_rcu_link *first,

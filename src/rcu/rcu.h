@@ -92,6 +92,8 @@ void hhi_rcu_leave(hhi_rcu_section section);
 void hhi_rcu_pool_add(struct hhi_rcu_pool *pool);
 // A record with undefined contents; NULL without memory.
 void *hhi_rcu_pool_take(struct hhi_rcu_pool *pool);
+// Make sure that the next count takes succeed, if nothing else takes. False without memory.
+bool hhi_rcu_pool_reserve(struct hhi_rcu_pool *pool, unsigned count);
 // Give back a record that no reader can have seen.
 void hhi_rcu_pool_put(struct hhi_rcu_pool *pool, void *record);
 // Give back a record that readers may still see, after it was unpublished.

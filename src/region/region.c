@@ -1,0 +1,641 @@
+// SPDX-License-Identifier: MIT
+// region/region.c - see region.h.
+#include "region/region.h"
+
+#include <errno.h>
+
+#include <hostheap/host_types.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "os/lock.h"
+#include "os/os.h"
+#include "region/region_foreign.h"
+#include "region/run_tree.h"
+
+static struct {
+    struct hhi_lock lock;
+    bool ready;                 // under the lock
+    struct hhi_region *zombies; // released, but the kernel would not unmap them; under the lock
+} regions;
+
+static struct hhi_rcu_pool region_pool = {.record_bytes = sizeof(struct hhi_region)};
+
+static size_t
+page_bytes(void)
+{
+    return hhi_os_page_bytes();
+}
+
+static void
+regions_enter(void)
+{
+    hhi_lock_enter(&regions.lock);
+    if (hh_likely(regions.ready))
+        return;
+    regions.ready = true;
+    hhi_run_tree_init(hhi_os_random());
+    hhi_rcu_pool_add(&region_pool);
+}
+
+// Leaves, and lets what was retired be reclaimed.
+static void
+regions_leave(void)
+{
+    hhi_lock_leave(&regions.lock);
+    hhi_rcu_poke();
+}
+
+struct hhi_region *
+hhi_region_of(struct hhi_region_record *record)
+{
+    return hh_container_of(record, struct hhi_region, record);
+}
+
+unsigned
+hhi_region_access(uint32_t protection)
+{
+    if (protection & PAGE_GUARD)
+        return HHI_ACCESS_NONE;
+    switch (protection & 0xFF) {
+    case PAGE_READONLY:
+        return HHI_ACCESS_READ;
+    case PAGE_READWRITE:
+    case PAGE_WRITECOPY:
+        return HHI_ACCESS_READ | HHI_ACCESS_WRITE;
+    case PAGE_EXECUTE: // DECISION 22
+    case PAGE_EXECUTE_READ:
+        return HHI_ACCESS_READ | HHI_ACCESS_EXECUTE;
+    case PAGE_EXECUTE_READWRITE:
+    case PAGE_EXECUTE_WRITECOPY:
+        return HHI_ACCESS_READ | HHI_ACCESS_WRITE | HHI_ACCESS_EXECUTE;
+    default:
+        return HHI_ACCESS_NONE;
+    }
+}
+
+static const struct hhi_run *
+region_root(const struct hhi_region *region)
+{
+    // order: acquire [RM-2] reads the tree.
+    return hh_load_acquire(&region->record.state);
+}
+
+static uint64_t
+region_page(const struct hhi_region *region, uintptr_t address)
+{
+    return (address - region->record.base) / page_bytes();
+}
+
+// The host allocation that holds address, NULL if none. Under the lock, so it stays.
+static struct hhi_region *
+region_at(uintptr_t address)
+{
+    struct hhi_region_record *record = hhi_region_map_find_live(address);
+    if (record == NULL || record->kind != HHI_REGION_HOST)
+        return NULL;
+    return hhi_region_of(record);
+}
+
+// ---- Reserve ----
+
+static uintptr_t
+granules_end(uintptr_t end)
+{
+    uintptr_t up = hh_align_up(end, HHI_REGION_GRANULE_BYTES);
+    return up > HHI_ADDRESS_LIMIT ? HHI_ADDRESS_LIMIT : up;
+}
+
+/*
+ * Unmap an allocation and its tail. Each page is unmapped once, since somebody else may map it the
+ * moment it is free. False: nothing was unmapped.
+ */
+static bool
+region_unmap(const struct hhi_region *region)
+{
+    uintptr_t page = page_bytes();
+    unsigned k = 0;
+    while (region->tail_pages >> k & 1)
+        k++;
+    size_t size_bytes = region->record.end - region->record.base + k * page;
+    if (hhi_os_release((void *)region->record.base, size_bytes) != 0)
+        return false;
+    for (; region->tail_pages >> k != 0; k++) {
+        if (region->tail_pages >> k & 1)
+            hhi_os_release((void *)(region->record.end + k * page), page);
+    }
+    return true;
+}
+
+// A range of whole granules anywhere; 0 without memory.
+static uintptr_t
+granules_map(size_t size_bytes)
+{
+    intptr_t found = hhi_os_reserve(NULL, size_bytes);
+    if (found < 0)
+        return 0;
+    uintptr_t start = (uintptr_t)found;
+    if (start % HHI_REGION_GRANULE_BYTES == 0)
+        return start;
+    hhi_os_release((void *)start, size_bytes);
+    size_t slack_bytes = HHI_REGION_GRANULE_BYTES - page_bytes();
+    found = hhi_os_reserve(NULL, size_bytes + slack_bytes);
+    if (found < 0)
+        return 0;
+    start = (uintptr_t)found;
+    uintptr_t base = hh_align_up(start, HHI_REGION_GRANULE_BYTES);
+    uintptr_t end = start + size_bytes + slack_bytes;
+    if (base > start)
+        hhi_os_release((void *)start, base - start);
+    if (end > base + size_bytes)
+        hhi_os_release((void *)(base + size_bytes), end - (base + size_bytes));
+    return base;
+}
+
+// Take the tail as far as nobody stands there.
+static void
+tail_take(struct hhi_region *region)
+{
+    uintptr_t page = page_bytes();
+    uintptr_t end = region->record.end;
+    unsigned count = (unsigned)((granules_end(end) - end) / page);
+    region->tail_pages = 0;
+    if (count == 0)
+        return;
+    if (hhi_os_reserve((void *)end, count * page) >= 0) {
+        region->tail_pages = (1u << count) - 1;
+        return;
+    }
+    for (unsigned k = 0; k < count; k++) {
+        if (hhi_os_reserve((void *)(end + k * page), page) >= 0)
+            region->tail_pages |= 1u << k;
+    }
+}
+
+static enum hhi_vm_status
+region_map_anywhere(struct hhi_region *region, size_t size_bytes)
+{
+    uintptr_t page = page_bytes();
+    size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
+    uintptr_t base = granules_map(taken_bytes);
+    if (base == 0)
+        return HHI_VM_NO_MEMORY;
+    region->record.base = base;
+    region->record.end = base + size_bytes;
+    region->tail_pages = (1u << (taken_bytes - size_bytes) / page) - 1;
+    if (hhi_region_map_prepare(&region->record) != 0) {
+        region_unmap(region);
+        return HHI_VM_NO_MEMORY;
+    }
+    return HHI_VM_OK;
+}
+
+static enum hhi_vm_status
+region_map_there(struct hhi_region *region, uintptr_t base, uintptr_t end)
+{
+    region->record.base = base;
+    region->record.end = end;
+    region->tail_pages = 0;
+    int result = hhi_region_map_prepare(&region->record);
+    if (result != 0)
+        return result == -EEXIST ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
+    intptr_t found = hhi_os_reserve((void *)base, end - base);
+    if (found < 0) {
+        hhi_region_map_withdraw(&region->record);
+        return found == -EEXIST || found == -EPERM ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
+    }
+    tail_take(region);
+    return HHI_VM_OK;
+}
+
+// Try again to unmap what the kernel would not.
+static void
+zombies_bury(void)
+{
+    struct hhi_region **link = &regions.zombies;
+    while (*link != NULL) {
+        struct hhi_region *region = *link;
+        if (!region_unmap(region)) {
+            link = (struct hhi_region **)&region->link.next;
+            continue;
+        }
+        *link = (struct hhi_region *)region->link.next;
+        hhi_region_map_withdraw(&region->record);
+        hhi_rcu_pool_retire(&region_pool, region);
+    }
+}
+
+static enum hhi_vm_status
+region_open(struct hhi_region *region, uint32_t protection, bool commit)
+{
+    uint32_t code = commit ? protection : HHI_RUN_RESERVED;
+    size_t size_bytes = region->record.end - region->record.base;
+    unsigned access = hhi_region_access(code);
+    const struct hhi_run *root = hhi_run_tree_create(code);
+    if (root == NULL)
+        return HHI_VM_NO_MEMORY;
+    if (access != HHI_ACCESS_NONE &&
+        hhi_os_protect((void *)region->record.base, size_bytes, access) != 0) {
+        hhi_run_tree_retire(root);
+        return HHI_VM_NO_MEMORY;
+    }
+    hhi_region_map_publish(&region->record, root);
+    return HHI_VM_OK;
+}
+
+enum hhi_vm_status
+hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bool commit,
+                   uintptr_t *base)
+{
+    uintptr_t page = page_bytes();
+    regions_enter();
+    zombies_bury();
+    struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
+    enum hhi_vm_status status = HHI_VM_NO_MEMORY;
+    if (region != NULL) {
+        region->record.kind = HHI_REGION_HOST;
+        region->record.allocation_protect = protection;
+        region->record.part = NULL;
+        uintptr_t down = hh_align_down(address, HHI_REGION_GRANULE_BYTES);
+        status = address == 0
+                     ? region_map_anywhere(region, hh_align_up(size_bytes, page))
+                     : region_map_there(region, down, hh_align_up(address + size_bytes, page));
+        if (status == HHI_VM_OK) {
+            status = region_open(region, protection, commit);
+            if (status != HHI_VM_OK) {
+                region_unmap(region);
+                hhi_region_map_withdraw(&region->record);
+            }
+        }
+        *base = region->record.base;
+        // A query may have met the record in the map, unpublished as it was.
+        if (status != HHI_VM_OK)
+            hhi_rcu_pool_retire(&region_pool, region);
+    }
+    regions_leave();
+    return status;
+}
+
+// ---- Pages of one allocation ----
+
+// The allocation that holds all of [first, end), NULL if none does.
+static struct hhi_region *
+region_around(uintptr_t first, uintptr_t end)
+{
+    struct hhi_region *region = region_at(first);
+    return region != NULL && end <= region->record.end ? region : NULL;
+}
+
+// Bytes of [first, end) that are committed.
+static size_t
+committed_bytes(const struct hhi_region *region, uint64_t first, uint64_t end)
+{
+    const struct hhi_run *root = region_root(region);
+    uint64_t pages = 0;
+    while (first < end) {
+        struct hhi_run_span span = hhi_run_tree_find_visible(root, first);
+        uint64_t to = span.end < end ? span.end : end;
+        if (span.code != HHI_RUN_RESERVED)
+            pages += to - first;
+        first = to;
+    }
+    return pages * page_bytes();
+}
+
+static void *
+page_address(const struct hhi_region *region, uint64_t page)
+{
+    return (void *)(region->record.base + page * page_bytes());
+}
+
+// Give the pages [first, end) the access their runs say: after a change that failed half way.
+static void
+access_restore(const struct hhi_region *region, uint64_t first, uint64_t end)
+{
+    while (first < end) {
+        struct hhi_run_span span = hhi_run_tree_find_visible(region_root(region), first);
+        uint64_t to = span.end < end ? span.end : end;
+        hhi_os_protect(page_address(region, first), (to - first) * page_bytes(),
+                       hhi_region_access(span.code));
+        first = to;
+    }
+}
+
+// Drop contents; pages end without access if they had to be replaced. Locked pages refuse to be
+// purged, but can be replaced (VF-4).
+static bool
+pages_empty(const struct hhi_region *region, uint64_t first, uint64_t end)
+{
+    void *address = page_address(region, first);
+    size_t size_bytes = (end - first) * page_bytes();
+    return hhi_os_purge(address, size_bytes) == 0 || hhi_os_replace(address, size_bytes) == 0;
+}
+
+// Make stale pages in [first, end) zero before they are committed; by hand if all else fails.
+static bool
+stale_empty(const struct hhi_region *region, uint64_t first, uint64_t end)
+{
+    while (first < end) {
+        struct hhi_run_span span = hhi_run_tree_find(region_root(region), first);
+        uint64_t to = span.end < end ? span.end : end;
+        if (span.code == HHI_RUN_STALE && !pages_empty(region, first, to)) {
+            char *bytes = page_address(region, first);
+            size_t size_bytes = (to - first) * page_bytes();
+            if (hhi_os_protect(bytes, size_bytes, HHI_ACCESS_READ | HHI_ACCESS_WRITE) != 0)
+                return false;
+            __builtin_memset(bytes, 0, size_bytes);
+        }
+        first = to;
+    }
+    return true;
+}
+
+static enum hhi_vm_status
+status_of_protect(int result)
+{
+    return result == -EACCES || result == -EPERM ? HHI_VM_NOT_ALLOWED : HHI_VM_NO_MEMORY;
+}
+
+// New states for [first, end): the kernel's access first, then the tree; all of it or nothing.
+static enum hhi_vm_status
+region_change(struct hhi_region *region, uint64_t first, uint64_t end, uint32_t protection)
+{
+    struct hhi_run_edit edit;
+    uint64_t pages = region_page(region, region->record.end);
+    if (!hhi_run_edit_begin(&edit, region_root(region), first, end, pages, protection)) {
+        hhi_run_edit_abort(&edit);
+        return HHI_VM_NO_MEMORY;
+    }
+    int result = hhi_os_protect(page_address(region, first), (end - first) * page_bytes(),
+                                hhi_region_access(protection));
+    if (result != 0) {
+        hhi_run_edit_abort(&edit);
+        access_restore(region, first, end);
+        return status_of_protect(result);
+    }
+    // order: release [RM-2] publishes the tree.
+    hh_store_release(&region->record.state, (const void *)edit.root);
+    hhi_run_edit_commit(&edit);
+    return HHI_VM_OK;
+}
+
+enum hhi_vm_status
+hhi_region_commit(uintptr_t first, uintptr_t end, uint32_t protection, size_t *new_bytes)
+{
+    enum hhi_vm_status status = HHI_VM_BAD_STATE;
+    regions_enter();
+    struct hhi_region *region = region_around(first, end);
+    if (region != NULL) {
+        uint64_t from = region_page(region, first), to = region_page(region, end);
+        size_t needed_bytes = end - first - committed_bytes(region, from, to);
+        bool charged = needed_bytes <= *new_bytes;
+        *new_bytes = needed_bytes;
+        status = HHI_VM_CHARGE_MORE;
+        if (charged)
+            status = stale_empty(region, from, to) ? region_change(region, from, to, protection)
+                                                   : HHI_VM_NO_MEMORY;
+    }
+    regions_leave();
+    return status;
+}
+
+enum hhi_vm_status
+hhi_region_reset(uintptr_t reach_first, uintptr_t reach_end, uintptr_t first, uintptr_t end)
+{
+    regions_enter();
+    struct hhi_region *region = region_around(reach_first, reach_end);
+    for (uintptr_t at = first, to; region != NULL && at < end; at = to) {
+        struct hhi_run_span span =
+            hhi_run_tree_find_visible(region_root(region), region_page(region, at));
+        to = span.end == UINT64_MAX ? end : (uintptr_t)page_address(region, span.end);
+        if (to > end)
+            to = end;
+        // Refused for locked pages: then they keep their bytes, which is allowed.
+        if (span.code != HHI_RUN_RESERVED)
+            hhi_os_reset((void *)at, to - at);
+    }
+    regions_leave();
+    return region != NULL ? HHI_VM_OK : HHI_VM_BAD_STATE;
+}
+
+// ---- Decommit and release ----
+
+static bool
+in_first_page(const struct hhi_region *region, uintptr_t address)
+{
+    return address - region->record.base < page_bytes();
+}
+
+static enum hhi_vm_status
+region_decommit_pages(struct hhi_region *region, uint64_t first, uint64_t end)
+{
+    struct hhi_run_edit hidden, stale;
+    const struct hhi_run *root = region_root(region);
+    uint64_t pages = region_page(region, region->record.end);
+    // Both outcomes are prepared first: afterwards nothing can fail.
+    bool ready = hhi_run_edit_begin(&hidden, root, first, end, pages, HHI_RUN_RESERVED);
+    hhi_run_edit_abort(&hidden);
+    if (!ready)
+        return HHI_VM_NO_MEMORY;
+    void *address = page_address(region, first);
+    size_t size_bytes = (end - first) * page_bytes();
+    bool clean = hhi_os_protect(address, size_bytes, HHI_ACCESS_NONE) == 0;
+    if (hhi_os_purge(address, size_bytes) != 0)
+        clean = hhi_os_replace(address, size_bytes) == 0;
+    uint32_t code = clean ? HHI_RUN_RESERVED : HHI_RUN_STALE;
+    // The nodes that the first attempt gave back are enough: both edits take the same paths.
+    ready = hhi_run_edit_begin(&stale, root, first, end, pages, code);
+    HH_CHECK(ready);
+    // order: release [RM-2] publishes the tree.
+    hh_store_release(&region->record.state, (const void *)stale.root);
+    hhi_run_edit_commit(&stale);
+    return HHI_VM_OK;
+}
+
+enum hhi_vm_status
+hhi_region_decommit(uintptr_t address, size_t size_bytes, size_t *freed_bytes)
+{
+    enum hhi_vm_status status = HHI_VM_NOT_OURS;
+    *freed_bytes = 0;
+    regions_enter();
+    struct hhi_region *region = region_at(address);
+    if (region != NULL) {
+        uintptr_t end = region->record.end;
+        if (size_bytes == 0)
+            status = in_first_page(region, address) ? HHI_VM_OK : HHI_VM_NOT_FIRST;
+        else
+            status = size_bytes <= end - address ? HHI_VM_OK : HHI_VM_BAD_RANGE;
+        if (size_bytes != 0 && status == HHI_VM_OK)
+            end = hh_align_up(address + size_bytes, page_bytes());
+        if (status == HHI_VM_OK) {
+            uint64_t from = region_page(region, address), to = region_page(region, end);
+            *freed_bytes = committed_bytes(region, from, to);
+            if (*freed_bytes != 0)
+                status = region_decommit_pages(region, from, to);
+            if (status != HHI_VM_OK)
+                *freed_bytes = 0;
+        }
+    }
+    regions_leave();
+    return status;
+}
+
+/*
+ * From the unpublishing on queries call the range free. Until it is unmapped the kernel still shows
+ * it, without access: that is how they know it from what somebody else maps there afterwards
+ * (region_query.c).
+ */
+static void
+region_end(struct hhi_region *region, bool committed)
+{
+    const struct hhi_run *root = region_root(region);
+    size_t size_bytes = region->record.end - region->record.base;
+    if (committed)
+        hhi_os_protect((void *)region->record.base, size_bytes, HHI_ACCESS_NONE);
+    hhi_region_map_unpublish(&region->record);
+    hhi_run_tree_retire(root);
+    if (!region_unmap(region)) {
+        // The map limit forbids to cut the range out of a larger mapping: keep it, emptied.
+        hhi_os_purge((void *)region->record.base, size_bytes);
+        region->link.next = regions.zombies != NULL ? &regions.zombies->link : NULL;
+        regions.zombies = region;
+        return;
+    }
+    hhi_region_map_withdraw(&region->record);
+    hhi_rcu_pool_retire(&region_pool, region);
+}
+
+enum hhi_vm_status
+hhi_region_release(uintptr_t address, size_t *freed_bytes)
+{
+    enum hhi_vm_status status = HHI_VM_NOT_OURS;
+    *freed_bytes = 0;
+    regions_enter();
+    struct hhi_region *region = region_at(address);
+    if (region != NULL) {
+        status = in_first_page(region, address) ? HHI_VM_OK : HHI_VM_NOT_FIRST;
+        if (status == HHI_VM_OK) {
+            *freed_bytes = committed_bytes(region, 0, region_page(region, region->record.end));
+            region_end(region, *freed_bytes != 0);
+        }
+    }
+    regions_leave();
+    return status;
+}
+
+// ---- Protect ----
+
+static bool
+range_touches(uintptr_t first, uintptr_t end, bool host)
+{
+    struct hhi_region_record *record = hhi_region_map_find_live(first);
+    if (record == NULL)
+        record = hhi_region_map_next(first);
+    for (; record != NULL && record->base < end; record = hhi_region_map_next(record->base)) {
+        if ((record->kind == HHI_REGION_HOST) == host && record->end > first)
+            return true;
+    }
+    return false;
+}
+
+// Whether a page of [first, end) is a tail page of ours, which counts as free.
+static bool
+range_has_tail(uintptr_t first, uintptr_t end)
+{
+    uintptr_t ignored;
+    for (uintptr_t page = first; page < end; page += page_bytes()) {
+        if (hhi_region_is_tail(page, &ignored))
+            return true;
+        // Only the rest of a granule can be a tail.
+        if (hhi_region_map_find(page) == NULL)
+            page = hh_align_down(page, HHI_REGION_GRANULE_BYTES) + HHI_REGION_GRANULE_BYTES -
+                   page_bytes();
+    }
+    return false;
+}
+
+static enum hhi_vm_status
+region_protect_host(struct hhi_region *region, uintptr_t first, uintptr_t end, uint32_t protection,
+                    uint32_t *old)
+{
+    uint64_t from = region_page(region, first), to = region_page(region, end);
+    if (committed_bytes(region, from, to) != end - first)
+        return HHI_VM_BAD_STATE;
+    uint32_t before = hhi_run_tree_find(region_root(region), from).code;
+    enum hhi_vm_status status = region_change(region, from, to, protection);
+    if (status == HHI_VM_OK)
+        *old = before;
+    return status;
+}
+
+enum hhi_vm_status
+hhi_region_protect(uintptr_t first, uintptr_t end, uint32_t protection, uint32_t *old)
+{
+    enum hhi_vm_status status;
+    regions_enter();
+    struct hhi_region *region = region_at(first);
+    if (range_touches(first, end, false))
+        status = HHI_VM_SLAB;
+    else if (region != NULL && end <= region->record.end)
+        status = region_protect_host(region, first, end, protection, old);
+    else if (region != NULL || range_touches(first, end, true) || range_has_tail(first, end))
+        status = HHI_VM_BAD_STATE;
+    else
+        status = hhi_region_foreign_protect(first, end, protection, old);
+    regions_leave();
+    return status;
+}
+
+bool
+hhi_region_guard_fault(uintptr_t address)
+{
+    bool was_guard = false;
+    uintptr_t first = hh_align_down(address, page_bytes());
+    regions_enter();
+    struct hhi_region *region = region_at(first);
+    if (region != NULL) {
+        uint64_t page = region_page(region, first);
+        uint32_t code = hhi_run_tree_find(region_root(region), page).code;
+        was_guard = (code & PAGE_GUARD) != 0 &&
+                    region_change(region, page, page + 1, code & ~PAGE_GUARD) == HHI_VM_OK;
+    }
+    regions_leave();
+    return was_guard;
+}
+
+bool
+hhi_region_is_tail(uintptr_t page, uintptr_t *end)
+{
+    struct hhi_region_record *record = hhi_region_map_find(page);
+    if (record == NULL || record->kind != HHI_REGION_HOST || page < record->end)
+        return false;
+    struct hhi_region *region = hhi_region_of(record);
+    if (region_root(region) == NULL)
+        return false;
+    unsigned k = (unsigned)((page - record->end) / page_bytes());
+    if (!(region->tail_pages >> k & 1))
+        return false;
+    while (region->tail_pages >> k & 1)
+        k++;
+    *end = record->end + k * page_bytes();
+    return true;
+}
+
+void
+hhi_region_fork_prepare(void)
+{
+    hhi_lock_enter(&regions.lock);
+    hhi_region_map_fork_prepare();
+    hhi_rcu_fork_prepare();
+}
+
+void
+hhi_region_fork_done(bool child)
+{
+    hhi_rcu_fork_done(child);
+    hhi_region_map_fork_done(child);
+    if (child)
+        hhi_lock_reset(&regions.lock);
+    else
+        hhi_lock_leave(&regions.lock);
+}

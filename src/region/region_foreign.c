@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// region/region_foreign.c - see region_foreign.h.
+#include "region/region_foreign.h"
+
+#include <errno.h>
+
+#include <hostheap/host_types.h>
+
+// Mappings one change may span, since their access must be known to undo it.
+enum { FOREIGN_MAPPINGS_MAX = 256 };
+
+static bool
+mapping_is_view(const struct hhi_os_mapping *mapping)
+{
+    return mapping->file && !mapping->shared;
+}
+
+uint32_t
+hhi_region_foreign_protection(const struct hhi_os_mapping *mapping)
+{
+    bool execute = (mapping->access & HHI_ACCESS_EXECUTE) != 0;
+    if (mapping->access & HHI_ACCESS_WRITE) {
+        if (mapping_is_view(mapping))
+            return execute ? PAGE_EXECUTE_WRITECOPY : PAGE_WRITECOPY;
+        return execute ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE;
+    }
+    if (mapping->access & HHI_ACCESS_READ)
+        return execute ? PAGE_EXECUTE_READ : PAGE_READONLY;
+    return execute ? PAGE_EXECUTE : PAGE_NOACCESS;
+}
+
+uint32_t
+hhi_region_foreign_type(const struct hhi_os_mapping *mapping)
+{
+    if (!mapping->shared && !mapping->file)
+        return MEM_PRIVATE;
+    bool image = mapping_is_view(mapping) && (mapping->access & HHI_ACCESS_EXECUTE);
+    return image ? MEM_IMAGE : MEM_MAPPED;
+}
+
+bool
+hhi_region_foreign_is_view(uintptr_t page)
+{
+    struct hhi_os_mapping mapping;
+    return hhi_os_find_mapping(page, &mapping) == 0 && mapping.start <= page &&
+           mapping_is_view(&mapping);
+}
+
+struct foreign_span {
+    uintptr_t end;
+    unsigned access;
+};
+
+static void
+foreign_restore(const struct foreign_span *spans, unsigned count, uintptr_t first)
+{
+    for (unsigned i = 0; i < count; i++) {
+        hhi_os_protect((void *)first, spans[i].end - first, spans[i].access);
+        first = spans[i].end;
+    }
+}
+
+enum hhi_vm_status
+hhi_region_foreign_protect(uintptr_t first, uintptr_t end, uint32_t protection, uint32_t *old)
+{
+    struct foreign_span spans[FOREIGN_MAPPINGS_MAX];
+    struct hhi_os_mapping mapping;
+    unsigned count = 0;
+    uint32_t before = 0;
+    bool copy = (protection & (PAGE_WRITECOPY | PAGE_EXECUTE_WRITECOPY)) != 0;
+    for (uintptr_t at = first; at < end; at = mapping.end) {
+        int result = hhi_os_find_mapping(at, &mapping);
+        if (result != 0 && result != -ENOENT)
+            return HHI_VM_NO_LIST;
+        if (result == -ENOENT || mapping.start > at)
+            return HHI_VM_BAD_STATE;
+        if (copy && !mapping_is_view(&mapping))
+            return HHI_VM_NOT_ALLOWED;
+        if (count == FOREIGN_MAPPINGS_MAX)
+            return HHI_VM_NO_MEMORY;
+        if (count == 0)
+            before = hhi_region_foreign_protection(&mapping);
+        uintptr_t to = mapping.end < end ? mapping.end : end;
+        spans[count++] = (struct foreign_span){to, mapping.access};
+    }
+    int result = hhi_os_protect((void *)first, end - first, hhi_region_access(protection));
+    if (result == 0) {
+        *old = before;
+        return HHI_VM_OK;
+    }
+    foreign_restore(spans, count, first);
+    return result == -ENOMEM ? HHI_VM_NO_MEMORY : HHI_VM_NOT_ALLOWED;
+}
