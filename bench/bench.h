@@ -79,6 +79,7 @@ struct bench_run {
     bool verify;             // read the contents back into checksum
     uint64_t checksum;       // of the verifying repetition
     uint64_t repetition;     // counts from 0
+    long faults;             // page faults of the timed repetitions
     double own_ns;           // set by repeat when only part of it counts; processor time
     struct bench_value values[24];
     size_t value_count;
@@ -119,9 +120,9 @@ struct bench_memory {
     long anon_kib;     // of it anonymous: without the program's and the libraries' text
     long peak_rss_kib; // highest so far
     long mappings;     // lines of the maps file
-    long minor_faults;
-    long major_faults;
 };
+// Page faults of the process so far.
+long bench_faults(void);
 void bench_memory_read(struct bench_memory *memory);
 void bench_sleep_ms(unsigned ms);
 // Marks in a system call trace; strace shows them, nothing else does.

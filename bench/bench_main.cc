@@ -83,11 +83,15 @@ class Collector : public benchmark::BenchmarkReporter {
 void
 repetition(benchmark::State &state, bench_run *run)
 {
+    const long before = bench_faults();
+    bench_mark(1);
     for (auto _ : state) {
         run->repetition++;
         run->own_ns = 0;
         run->row->repeat(run);
     }
+    bench_mark(2);
+    run->faults += bench_faults() - before;
 }
 
 void
@@ -104,9 +108,8 @@ void
 print_memory(const char *key, const bench_memory &memory)
 {
     std::printf("  \"%s\": {\"rss_kib\": %ld, \"anon_kib\": %ld, \"peak_rss_kib\": %ld, "
-                "\"mappings\": %ld, \"minor_faults\": %ld, \"major_faults\": %ld},\n",
-                key, memory.rss_kib, memory.anon_kib, memory.peak_rss_kib, memory.mappings,
-                memory.minor_faults, memory.major_faults);
+                "\"mappings\": %ld},\n",
+                key, memory.rss_kib, memory.anon_kib, memory.peak_rss_kib, memory.mappings);
 }
 
 } // namespace
@@ -188,13 +191,8 @@ main(int argc, char **argv)
         ->Repetitions(repetitions)
         ->MeasureProcessCPUTime()
         ->UseRealTime();
-    bench_mark(1);
-    bench_memory_read(&loaded); // touches the reader's own pages before the faults are counted
-    bench_memory_read(&loaded);
-    const long faults = loaded.minor_faults + loaded.major_faults;
     benchmark::RunSpecifiedBenchmarks(&times);
     bench_memory_read(&loaded);
-    bench_mark(2);
     if (run.row->teardown) {
         run.row->teardown(&run);
     }
@@ -219,8 +217,7 @@ main(int argc, char **argv)
         std::printf("%s\"%s\": %.6g", i ? ", " : "", run.values[i].name, run.values[i].value);
     }
     std::printf("},\n  \"operations\": %llu,\n  \"faults\": %ld,\n  \"checksum\": \"%llx\"\n}\n",
-                static_cast<unsigned long long>(run.row->operations),
-                loaded.minor_faults + loaded.major_faults - faults,
+                static_cast<unsigned long long>(run.row->operations), run.faults,
                 static_cast<unsigned long long>(run.checksum));
     return 0;
 }

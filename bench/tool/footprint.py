@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""footprint.py - the gate on memory and system calls: fixed work, golden figures, 2 % tolerance.
+
+Only rows with one thread: with several, who runs when decides how much is resident. Purging by time
+is off, so that a busy machine does not give back less.
+"""
+import json
+import sys
+
+from . import allocators, build, machine, run, stats
+
+GOLDEN = machine.ROOT / "bench" / "golden" / "footprint.json"
+TOLERANCE = 0.02
+SLACK = {"peak_kib": 96, "ended_kib": 96, "faults": 24, "mappings": 2, "system_calls": 4}
+OPTIONS = {"HOSTHEAP_OPTIONS": "background:off,decay:off"}
+ROWS = ["pair/64", "pair/32768", "batch100/1024", "batch100/32768", "random10k/64",
+        "random10k/1000", "replace/100k/mixed", "replace/1M/mixed", "churn/8k/log",
+        "churn/100k/real", "grow-1.5x/1MiB", "grow-many", "calloc/65536", "aligned-4096/4096",
+        "large/64KiB", "large/4MiB", "large-mixed/1-4MiB", "hash/100k"]
+
+
+def once(binary, name, ours):
+    result = run.run_once(binary, name, ours, "--repetitions=3", extra=OPTIONS)
+    if "failed" in result:
+        raise SystemExit(f"footprint: {name}: {result['failed']}")
+    text = result["loaded"]["rss_kib"] - result["loaded"]["anon_kib"]
+    return {
+        "peak_kib": result["idle"]["peak_rss_kib"] - text,
+        "ended_kib": result["ended"]["anon_kib"],
+        "faults": result["faults"],
+        "mappings": result["loaded"]["mappings"],
+    }
+
+
+def measure(library):
+    binary = build.binary()
+    ours = next((a for a in allocators.ours(library, False) if a.mode == "malloc"), None)
+    if not ours:
+        raise SystemExit("footprint: no libhostheap-malloc.so")
+    found = {}
+    for name in ROWS:
+        runs = [once(binary, name, ours) for _ in range(3)]
+        figures = {key: stats.median(r[key] for r in runs) for key in runs[0]}
+        calls = run.system_calls(binary, name, ours, 3, OPTIONS)
+        if "failed" in calls:
+            raise SystemExit(f"footprint: {name} under strace: {calls['failed']}")
+        figures["system_calls"] = sum(calls["calls"].values())
+        found[name] = figures
+        print(f"  {name:26} " + "  ".join(f"{k} {v}" for k, v in figures.items()),
+              file=sys.stderr, flush=True)
+    return found
+
+
+def compare(golden, found):
+    """Lines for what grew, and lines for what shrank: both end the golden file's truth."""
+    wrong = []
+    for name, want in golden.items():
+        for key, value in want.items():
+            have = found[name][key]
+            if abs(have - value) > max(TOLERANCE * value, SLACK[key]):
+                wrong.append(f"{name}: {key} {have}, golden {value}")
+    return wrong
+
+
+def main(args):
+    found = measure(args.library or build.library())
+    if args.update:
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        print(f"footprint: wrote {GOLDEN.relative_to(machine.ROOT)}")
+        return 0
+    if not GOLDEN.exists():
+        print("footprint: no golden file; scripts/bench footprint --update writes it")
+        return 77
+    wrong = compare(json.loads(GOLDEN.read_text()), found)
+    for line in wrong:
+        print(f"footprint: {line}")
+    print(f"footprint: {len(found)} rows, {len(wrong)} figures out of tolerance")
+    return 1 if wrong else 0
