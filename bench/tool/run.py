@@ -101,8 +101,8 @@ def time_rows(binary, table, parts, rounds, options):
 
 
 def takes(allocator, row_name, row):
-    if "hostheap" in row["flags"] and not allocator.name.startswith("hostheap"):
-        return False
+    if "hostheap" in row["flags"]:  # needs a heap of its own, which the vtable's process has
+        return allocator.mode == "vtable"
     return not allocator.rows or re.search(allocator.rows, row_name) is not None
 
 
