@@ -132,6 +132,12 @@ def value_card(s, row, key, label, show):
                                   f"{row}: {label}"))
 
 
+def decade(power):
+    """1 ns, 10 ns, 100 ns, 1 µs ... for whole powers of ten of a nanosecond."""
+    unit = ["ns", "µs", "ms", "s"][min(power // 3, 3)]
+    return f"{10 ** (power - 3 * min(power // 3, 3))} {unit}"
+
+
 LATENCY_STEPS = ["p50", "p99", "p99_9", "p99_99", "max"]
 
 
@@ -157,7 +163,7 @@ def latency_card(s, row, call):
     parts = []
     for power in range(math.ceil(low), math.floor(high) + 1):
         parts.append(f'<path d="M{left} {y(10 ** power):.1f}H{right}" class="axis"/>')
-        parts.append(text(left - 4, y(10 ** power) + 4, nanoseconds(10 ** power), "soft", "end"))
+        parts.append(text(left - 4, y(10 ** power) + 4, decade(power), "soft", "end"))
     for step, label in enumerate(LATENCY_STEPS):
         parts.append(text(x(step), bottom + 15, label.replace("_", "."), "soft", "middle"))
     last = bottom + 20

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from . import allocators, build, machine, stats
+from . import allocators, build, machine, stats, trace
 
 TIMEOUT_S = 120
 
@@ -31,6 +31,7 @@ def environment(binary, allocator, extra=None):
     keep = {key: value for key, value in os.environ.items()
             if not re.match(r"MALLOC|MIMALLOC|TCMALLOC|JE_|HOSTHEAP|GLIBC_TUNABLES|LD_PRELOAD", key)}
     keep["BENCH_START_CHILD"] = str(binary.parent / "bench_start_child")
+    keep["BENCH_TRACES"] = str(binary.parent / "traces")
     keep.update(extra or {})
     keep.update(allocator.environment())
     return keep
@@ -210,7 +211,9 @@ def select(table, args):
 def main(args):
     begin = time.monotonic()
     binary = build.binary()
-    table = select(rows(binary), args)
+    traces = trace.unpack(binary.parent / "traces")
+    table = select({name: row for name, row in rows(binary).items()
+                    if not name.startswith("trace/") or name[6:] in traces}, args)
     parts = collect_parts(args)
     timed = {n: r for n, r in table.items() if r["kind"] != "memory"}
     rounds = args.rounds or (3 if args.quick else 7)
