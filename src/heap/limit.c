@@ -203,6 +203,12 @@ hhi_budget_discharge(struct hhi_budget *heap_budget, size_t bytes)
     budget_uncount(&limit_state.process, bytes);
 }
 
+void
+hhi_budget_discharge_heap(struct hhi_budget *heap_budget, size_t bytes)
+{
+    budget_uncount(heap_budget, bytes);
+}
+
 bool
 hhi_limit_charge(size_t bytes, unsigned level)
 {

@@ -82,6 +82,8 @@ void hhi_budget_read(const struct hhi_budget *budget, struct hhi_budget_reading 
  */
 bool hhi_budget_charge(struct hhi_budget *heap_budget, size_t bytes, unsigned level);
 void hhi_budget_discharge(struct hhi_budget *heap_budget, size_t bytes);
+// The heap gives memory up that the process retains: it stays counted there.
+void hhi_budget_discharge_heap(struct hhi_budget *heap_budget, size_t bytes);
 
 // The same for memory that belongs to no heap (VirtualAlloc).
 bool hhi_limit_charge(size_t bytes, unsigned level);

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/alloc.c - allocation and free off the fast path: larger classes, other threads' blocks,
+ * refusals, realloc.
+ */
+#include <string.h>
+
+#include "heap/debug_blocks.h"
+#include "heap/heap.h"
+#include "heap/heap_fast.h"
+#include "heap/heap_list.h"
+#include "heap/sweep.h"
+#include "os/os.h"
+
+enum {
+    ALIGNMENT_MAX_BYTES = 1 << 30,
+    MOVE_FROM_BYTES = 1 << 20, // large blocks from here on are moved by the kernel, not copied
+};
+
+// ---- Allocation ---------------------------------------------------------------------------------
+
+// A block of a class from a record's cache. *fresh: it reads as zero.
+static void *
+class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index, unsigned level,
+           bool *fresh)
+{
+    struct hhi_cache *cache = hhi_cache_get(thread, heap);
+    if (cache == NULL)
+        return NULL;
+    struct hhi_bin *bin = &cache->bins[class_index];
+    void *block;
+    if (bin->head < HHI_LINK_END)
+        block = hhi_bin_take(bin, bin->head);
+    else
+        block = hhi_cache_refill(cache, class_index, level);
+    *fresh = block != NULL && bin->slab->head_fresh;
+    return block;
+}
+
+// Any size; alignment_bytes at most a granule's when size_bytes is served from a slab.
+static void *
+block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
+{
+    struct hhi_thread *thread = hhi_thread_get();
+    if (thread == NULL)
+        return NULL;
+    void *block;
+    if (size_bytes > HHI_SLAB_MAX_BYTES)
+        block = hhi_heap_alloc_large(heap, size_bytes, 1, level, fresh);
+    else
+        block =
+            class_take(thread, heap, hhi_class_of(size_bytes == 0 ? 1 : size_bytes), level, fresh);
+    hhi_thread_return(thread);
+    return block;
+}
+
+void *
+hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
+{
+    bool fresh;
+    return block_take(heap, size_bytes, level, &fresh);
+}
+
+void *
+hhi_malloc_slow(size_t size_bytes)
+{
+    struct hhi_thread *self = hhi_self;
+    if (hh_likely(size_bytes - 1 < HHI_SLAB_MAX_BYTES)) {
+        // The larger classes, and the refill of the smaller ones, without the detour by heap.
+        unsigned class_index = hhi_class_of(size_bytes);
+        struct hhi_bin *bin = &self->main.bins[class_index];
+        if (hh_likely(bin->head < HHI_LINK_END))
+            return hhi_bin_take(bin, bin->head);
+        if (hh_likely(hhi_thread_is_real(self)))
+            return hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
+    }
+    return hhi_heap_alloc_slow(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK);
+}
+
+void *
+hhi_heap_alloc(struct hh_heap *heap, size_t size_bytes, unsigned level)
+{
+    return hhi_heap_alloc_fast(heap, size_bytes, level);
+}
+
+void *
+hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
+{
+    bool fresh;
+    void *block = block_take(heap, size_bytes, level, &fresh);
+    if (block != NULL && !fresh)
+        memset(block, 0, size_bytes);
+    return block;
+}
+
+// The smallest class at or above size_bytes whose blocks all have the alignment; HHI_CLASSES: none.
+static unsigned
+aligned_class(size_t alignment_bytes, size_t size_bytes)
+{
+    if (alignment_bytes > HHI_GRANULE_BYTES || size_bytes > HHI_SLAB_MAX_BYTES)
+        return HHI_CLASSES;
+    unsigned class_index = hhi_class_of(hh_align_up(size_bytes, alignment_bytes));
+    while (class_index < HHI_CLASSES && hhi_class_bytes(class_index) % alignment_bytes != 0)
+        class_index++;
+    return class_index;
+}
+
+void *
+hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size_bytes,
+                       unsigned level)
+{
+    if (size_bytes == 0)
+        size_bytes = 1;
+    if (alignment_bytes <= HHI_ALIGNMENT_BYTES)
+        return hhi_heap_alloc_fast(heap, size_bytes, level);
+    if (alignment_bytes > ALIGNMENT_MAX_BYTES || size_bytes > PTRDIFF_MAX)
+        return NULL;
+    struct hhi_thread *thread = hhi_thread_get();
+    if (thread == NULL)
+        return NULL;
+    bool fresh;
+    unsigned class_index = aligned_class(alignment_bytes, size_bytes);
+    void *block = class_index < HHI_CLASSES
+                      ? class_take(thread, heap, class_index, level, &fresh)
+                      : hhi_heap_alloc_large(heap, size_bytes, alignment_bytes, level, &fresh);
+    hhi_thread_return(thread);
+    return block;
+}
+
+// ---- Free ---------------------------------------------------------------------------------------
+
+// A block of any slab of the calling thread; *refusal is set. False: not one of them.
+static bool
+free_own(struct hhi_thread *self, struct hh_heap *heap, void *block, hhi_refusal *refusal)
+{
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    if (slab == NULL || kind != HHI_KIND_SLAB || !hhi_thread_is_real(self))
+        return false;
+    // relaxed (all): if the owner is this thread's cache, this thread has stored all of it.
+    struct hhi_cache *cache = hh_load_relaxed(&slab->owner);
+    if (cache == NULL || hh_load_relaxed(&cache->thread) != self ||
+        hh_load_relaxed(&slab->heap) != heap)
+        return false;
+    uint32_t slot, index = hhi_slab_block_at(slab, block, &slot);
+    *refusal = HH_BAD_INTERIOR;
+    if (index == UINT32_MAX)
+        return true;
+    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
+    *refusal = HH_BAD_NOT_LIVE;
+    if (hh_load_relaxed(link) != HHI_LINK_LIVE)
+        return true;
+    hh_store_relaxed(link, (uint16_t)slab->freed);
+    slab->freed = index;
+    if (--slab->credit == 0)
+        hhi_slab_event(slab);
+    *refusal = 0;
+    return true;
+}
+
+// Mark a block of somebody else's slab, and tell its owner. In a guarded section.
+static hhi_refusal
+free_remote_block(struct hhi_slab *slab, void *block)
+{
+    uint32_t slot, index = hhi_slab_block_at(slab, block, &slot);
+    if (index == UINT32_MAX)
+        return HH_BAD_INTERIOR;
+    // relaxed: fixed while the section is open.
+    if ((hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0)
+        return hhi_debug_free(slab, index);
+    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
+    uint16_t live = HHI_LINK_LIVE;
+    // order: seq_cst [SL-2] before the token is looked at; release [SL-1].
+    if (!hh_cas_strong_seq_cst(link, &live, HHI_LINK_REMOTE))
+        return HH_BAD_NOT_LIVE;
+    // order: seq_cst [SL-2] (both).
+    if (hh_load_seq_cst(&slab->token) == 0 && hh_exchange_seq_cst(&slab->token, 1) == 0)
+        hhi_cache_notify(slab);
+    // relaxed (all): a hint for the sweeper.
+    else if (hh_load_relaxed(&slab->owner) == &hhi_cache_none &&
+             hh_load_relaxed(&slab->touched) == 0)
+        hh_store_relaxed(&slab->touched, 1);
+    return 0;
+}
+
+// *large: a large block was freed; the caller ends its run after the section.
+static hhi_refusal
+free_remote_in_section(struct hh_heap *heap, void *block, struct hhi_slab **large)
+{
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    if (slab == NULL || (kind != HHI_KIND_SLAB && kind != HHI_KIND_LARGE))
+        return HH_BAD_FOREIGN;
+    // relaxed: fixed while carved.
+    if (hh_load_relaxed(&slab->heap) != heap)
+        return HH_BAD_OTHER_HEAP;
+    if (kind == HHI_KIND_SLAB)
+        return free_remote_block(slab, block);
+    if ((uintptr_t)block != hhi_slab_base(slab))
+        return HH_BAD_INTERIOR;
+    uint8_t live = 1;
+    // order: acq_rel: the winner alone ends the run, after all accesses to the block.
+    if (!hh_cas_strong_acq_rel(&slab->large_live, &live, 0))
+        return HH_BAD_NOT_LIVE;
+    *large = slab;
+    return 0;
+}
+
+static hhi_refusal
+refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
+{
+    // relaxed: a statistic.
+    hh_fetch_add_relaxed(&heap->bad_frees, 1);
+    // Another heap's address may still be no live block of that heap: say the nearer truth.
+    if (refusal == HH_BAD_OTHER_HEAP) {
+        hh_block_info info;
+        hhi_refusal judged = hhi_heap_judge(heap, block, &info);
+        return judged != 0 ? judged : refusal;
+    }
+    return refusal;
+}
+
+hhi_refusal
+hhi_heap_free_slow(struct hh_heap *heap, void *block)
+{
+    hhi_refusal refusal;
+    if (block == NULL)
+        return 0;
+    if (free_own(hhi_self, heap, block, &refusal))
+        return refusal == 0 ? 0 : refuse(heap, block, refusal);
+    if (hhi_run_head_of(block) == UINT32_MAX)
+        return refuse(heap, block, HH_BAD_FOREIGN);
+    struct hhi_thread *thread = hhi_thread_get();
+    if (thread == NULL)
+        return refuse(heap, block, HH_BAD_FOREIGN); // before the first allocation nothing is ours
+    struct hhi_slab *large = NULL;
+    hhi_guard_open(&thread->guard);
+    refusal = free_remote_in_section(heap, block, &large);
+    hhi_guard_close(&thread->guard);
+    if (large != NULL)
+        hhi_heap_free_large(large);
+    hhi_thread_return(thread);
+    return refusal == 0 ? 0 : refuse(heap, block, refusal);
+}
+
+hhi_refusal
+hhi_heap_free(struct hh_heap *heap, void *block)
+{
+    if (heap == &hhi_default_heap)
+        return hhi_free_fast(block);
+    return hhi_heap_free_fast(heap, block);
+}
+
+hhi_refusal
+hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes)
+{
+    hh_block_info info;
+    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
+    // An aligned block may lie in a larger class than its size alone asks for.
+    if (refusal == 0 && (size_bytes > info.size_bytes ||
+                         (info.size_bytes > 2 * (size_bytes + HHI_ALIGNMENT_BYTES) &&
+                          info.size_bytes % HHI_GRANULE_BYTES != 0)))
+        refusal = HH_BAD_SIZE_MISMATCH;
+    if (refusal != 0)
+        return refuse(heap, block, refusal);
+    return hhi_heap_free(heap, block);
+}
+
+// ---- Realloc ------------------------------------------------------------------------------------
+
+// Grow or shrink where it lies, if that can be done. info: the block.
+static bool
+resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
+{
+    if (size_bytes <= info->size_bytes)
+        // A block more than half unused is better moved, unless it is small.
+        return size_bytes >= info->size_bytes / 2 || info->size_bytes <= 64;
+    if (info->size_bytes <= HHI_SLAB_MAX_BYTES || size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
+        return false;
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(info->base, &kind);
+    return slab != NULL && kind == HHI_KIND_LARGE && hhi_heap_extend_large(slab, size_bytes, level);
+}
+
+static void
+contents_move(void *to, void *from, size_t size_bytes)
+{
+    if (size_bytes >= MOVE_FROM_BYTES && (uintptr_t)to % HHI_GRANULE_BYTES == 0 &&
+        (uintptr_t)from % HHI_GRANULE_BYTES == 0) {
+        size_t whole_bytes = hh_align_down(size_bytes, hhi_os_page_bytes());
+        if (hhi_os_move(from, to, whole_bytes) == 0) {
+            memcpy((char *)to + whole_bytes, (char *)from + whole_bytes, size_bytes - whole_bytes);
+            return;
+        }
+    }
+    memcpy(to, from, size_bytes);
+}
+
+hhi_refusal
+hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned level,
+                 void **result)
+{
+    hh_block_info info;
+    *result = NULL;
+    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
+    if (refusal != 0)
+        return refuse(heap, block, refusal);
+    if (resize_in_place(&info, size_bytes, level)) {
+        *result = block;
+        return 0;
+    }
+    void *moved = hhi_heap_alloc(heap, size_bytes, level);
+    if (moved == NULL) {
+        // Shrinking can always be done: the block is large enough as it is.
+        *result = size_bytes <= info.size_bytes ? block : NULL;
+        return 0;
+    }
+    contents_move(moved, block, size_bytes < info.size_bytes ? size_bytes : info.size_bytes);
+    refusal = hhi_heap_free(heap, block);
+    if (refusal != 0) {
+        // Another thread freed it meanwhile: what we allocated is nobody's.
+        hhi_heap_free(heap, moved);
+        return refusal;
+    }
+    *result = moved;
+    return 0;
+}

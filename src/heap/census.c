@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// heap/census.c - who owns an address; what a heap holds; figures.
+#include <string.h>
+
+#include "heap/heap.h"
+#include "heap/heap_list.h"
+#include "heap/sweep.h"
+#include "meta/meta_arena.h"
+#include "os/os.h"
+#include "region/run.h"
+
+// ---- Ownership ----------------------------------------------------------------------------------
+
+static void
+slab_describe(struct hhi_slab *slab, const void *address, hh_block_info *info)
+{
+    // relaxed (all): an answer for an address that is nobody's live block may be out of date.
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+    uint32_t slot;
+    hhi_slab_block_at(slab, address, &slot);
+    info->heap = hh_load_relaxed(&slab->heap);
+    if (links == NULL || slot >= hh_load_relaxed(&slab->block_count))
+        return;
+    info->base = (void *)(hhi_slab_base(slab) + slot * block_bytes);
+    info->size_bytes = block_bytes;
+    info->live = hh_load_relaxed(&links[slot]) == HHI_LINK_LIVE;
+}
+
+void
+hhi_heap_owns(const void *address, hh_block_info *info)
+{
+    memset(info, 0, sizeof *info);
+    unsigned kind = HHI_KIND_NONE;
+    struct hhi_slab *slab = hhi_slab_find(address, &kind);
+    if (slab == NULL)
+        return;
+    if (kind == HHI_KIND_SLAB) {
+        slab_describe(slab, address, info);
+    } else if (kind == HHI_KIND_LARGE) {
+        // relaxed (all): as above.
+        info->heap = hh_load_relaxed(&slab->heap);
+        info->base = (void *)hhi_slab_base(slab);
+        info->size_bytes = hh_load_relaxed(&slab->block_bytes);
+        info->live = hh_load_relaxed(&slab->large_live) == 1;
+    }
+    if (info->heap == NULL)
+        memset(info, 0, sizeof *info);
+}
+
+hhi_refusal
+hhi_heap_judge(struct hh_heap *heap, const void *address, hh_block_info *info)
+{
+    hhi_heap_owns(address, info);
+    if (info->heap == NULL)
+        return HH_BAD_FOREIGN;
+    if (info->base != address)
+        return HH_BAD_INTERIOR;
+    if (!info->live)
+        return HH_BAD_NOT_LIVE;
+    return info->heap == heap ? 0 : HH_BAD_OTHER_HEAP;
+}
+
+hhi_refusal
+hhi_heap_usable_size(struct hh_heap *heap, const void *block, size_t *size_bytes)
+{
+    hh_block_info info;
+    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
+    *size_bytes = refusal == 0 ? info.size_bytes : 0;
+    return refusal;
+}
+
+// ---- Walks --------------------------------------------------------------------------------------
+
+static int
+slab_walk(struct hhi_slab *slab, int (*visit)(void *arg, void *block, size_t size_bytes), void *arg)
+{
+    // relaxed (all): blocks freed or taken meanwhile may be seen or not.
+    size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+    if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE)
+        return hh_load_relaxed(&slab->large_live) == 1
+                   ? visit(arg, (void *)hhi_slab_base(slab), block_bytes)
+                   : 0;
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    uint32_t count = hh_load_relaxed(&slab->block_count);
+    int stop = 0;
+    for (uint32_t index = 0; index < count && !stop; index++)
+        if (hh_load_relaxed(&links[index]) == HHI_LINK_LIVE)
+            stop = visit(arg, (void *)(hhi_slab_base(slab) + index * block_bytes), block_bytes);
+    return stop;
+}
+
+hh_status
+hhi_heap_walk(struct hh_heap *heap, int (*visit)(void *arg, void *block, size_t size_bytes),
+              void *arg)
+{
+    int stop = 0;
+    hhi_lock_enter(&heap->lock); // no run of the heap is retired meanwhile
+    for (struct hhi_slab *slab = heap->runs; slab != NULL && !stop; slab = slab->heap_next)
+        stop = slab_walk(slab, visit, arg);
+    hhi_lock_leave(&heap->lock);
+    return HH_OK;
+}
+
+// ---- Figures ------------------------------------------------------------------------------------
+
+void
+hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    hhi_lock_enter(&heap->lock);
+    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next) {
+        // relaxed (all): a census.
+        size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+        bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
+        size_t live = large ? hh_load_relaxed(&slab->large_live) : hhi_slab_count_live(slab);
+        stats->live_blocks += live;
+        stats->live_bytes += live * block_bytes;
+        stats->large_blocks += large ? live : 0;
+        stats->large_bytes += large ? live * block_bytes : 0;
+    }
+    stats->slab_count = heap->slab_count;
+    stats->slabs_carved = heap->slabs_carved;
+    stats->slabs_retired = heap->slabs_retired;
+    hhi_lock_leave(&heap->lock);
+    struct hhi_budget_reading reading;
+    hhi_budget_read(&heap->budget, &reading);
+    stats->committed_bytes = reading.committed_bytes;
+    stats->soft_limit_bytes = reading.soft_bytes;
+    stats->hard_limit_bytes = reading.hard_bytes;
+    // relaxed: a statistic.
+    stats->bad_frees = hh_load_relaxed(&heap->bad_frees);
+}
+
+static void
+stats_add(void *arg, struct hh_heap *heap)
+{
+    hh_stats *sum = arg;
+    hh_heap_stats one;
+    hhi_heap_get_stats(heap, &one);
+    sum->heaps++;
+    sum->all.live_blocks += one.live_blocks;
+    sum->all.live_bytes += one.live_bytes;
+    sum->all.large_blocks += one.large_blocks;
+    sum->all.large_bytes += one.large_bytes;
+    sum->all.committed_bytes += one.committed_bytes;
+    sum->all.slab_count += one.slab_count;
+    sum->all.slabs_carved += one.slabs_carved;
+    sum->all.slabs_retired += one.slabs_retired;
+    sum->all.bad_frees += one.bad_frees;
+}
+
+void
+hhi_get_stats(hh_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    hhi_heap_for_each(stats_add, stats);
+    struct hhi_budget_reading reading;
+    hhi_limit_read(&reading);
+    stats->all.soft_limit_bytes = reading.soft_bytes;
+    stats->all.hard_limit_bytes = reading.hard_bytes;
+    struct hhi_run_stats runs;
+    hhi_run_read_stats(&runs);
+    stats->threads = hhi_thread_count_running();
+    stats->regions = runs.regions;
+    stats->reserved_bytes = runs.reserved_bytes;
+    stats->committed_bytes = runs.committed_bytes;
+    stats->retained_bytes = runs.retained_bytes + (hhi_limbo_granules() << HHI_GRANULE_SHIFT);
+    stats->metadata_bytes = hhi_meta_bytes();
+    stats->purged_bytes = runs.purged_bytes + hhi_sweep_purged_in_slabs();
+    // relaxed: a statistic.
+    stats->system_calls = hh_load_relaxed(&hhi_os_calls);
+}
+
+size_t
+hhi_trim(void)
+{
+    return hhi_sweep_all();
+}

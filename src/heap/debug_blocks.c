@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+// heap/debug_blocks.c - blocks whose place of allocation is remembered.
+#include "heap/debug_blocks.h"
+
+#include <string.h>
+
+#include "heap/heap_list.h"
+#include "meta/meta_arena.h"
+
+enum { FILE_NAME_BYTES = 255, FILE_BUCKETS = 256 };
+
+struct file_name {
+    struct file_name *next;
+    char text[];
+};
+
+// Everything under lock (rank: limbo).
+static struct {
+    struct hhi_lock lock;
+    struct file_name *buckets[FILE_BUCKETS];
+    struct hhi_debug_record *spare[HHI_CLASSES + 1]; // arrays by class, chained by `file`
+} debug;
+
+// ---- Strings ------------------------------------------------------------------------------------
+
+static uint32_t
+text_hash(const char *text, size_t length)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t at = 0; at < length; at++)
+        hash = (hash ^ (unsigned char)text[at]) * 16777619u;
+    return hash;
+}
+
+static const char *
+file_intern(const char *file)
+{
+    if (file == NULL)
+        return NULL;
+    size_t length = strnlen(file, FILE_NAME_BYTES);
+    hhi_lock_enter(&debug.lock);
+    struct file_name **bucket = &debug.buckets[text_hash(file, length) % FILE_BUCKETS];
+    struct file_name *name = *bucket;
+    while (name != NULL && (strncmp(name->text, file, length) != 0 || name->text[length] != 0))
+        name = name->next;
+    if (name == NULL) {
+        name = hhi_meta_alloc(sizeof *name + length + 1);
+        if (name != NULL) {
+            memcpy(name->text, file, length);
+            name->next = *bucket;
+            *bucket = name;
+        }
+    }
+    hhi_lock_leave(&debug.lock);
+    return name == NULL ? NULL : name->text;
+}
+
+// ---- Arrays of records; class HHI_CLASSES: the single record of a large block -------------------
+
+static struct hhi_debug_record *
+records_take(unsigned class_index, size_t count)
+{
+    hhi_lock_enter(&debug.lock);
+    struct hhi_debug_record *records = debug.spare[class_index];
+    if (records != NULL)
+        debug.spare[class_index] = (struct hhi_debug_record *)(uintptr_t)records->file;
+    hhi_lock_leave(&debug.lock);
+    if (records == NULL)
+        return hhi_meta_alloc(count * sizeof *records);
+    memset(records, 0, count * sizeof *records);
+    return records;
+}
+
+static void
+records_give(unsigned class_index, struct hhi_debug_record *records)
+{
+    hhi_lock_enter(&debug.lock);
+    records->file = (const char *)debug.spare[class_index];
+    debug.spare[class_index] = records;
+    hhi_lock_leave(&debug.lock);
+}
+
+void
+hhi_debug_forget_locked(struct hhi_slab *slab)
+{
+    if (slab->records == NULL)
+        return;
+    // relaxed (both): fixed while carved.
+    bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
+    records_give(large ? HHI_CLASSES : hh_load_relaxed(&slab->class_index), slab->records);
+    slab->records = NULL;
+}
+
+// ---- Tracked slabs ------------------------------------------------------------------------------
+
+static void
+tracked_push_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned class_index)
+{
+    slab->state = HHI_SLAB_PARTIAL;
+    slab->previous = NULL;
+    slab->next = heap->tracked[class_index];
+    if (slab->next != NULL)
+        slab->next->previous = slab;
+    heap->tracked[class_index] = slab;
+}
+
+static void
+tracked_remove_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned class_index)
+{
+    if (slab->previous != NULL)
+        slab->previous->next = slab->next;
+    else
+        heap->tracked[class_index] = slab->next;
+    if (slab->next != NULL)
+        slab->next->previous = slab->previous;
+    slab->next = slab->previous = NULL;
+    slab->state = HHI_SLAB_FULL;
+}
+
+// A slab with the array for its records; not in the list of tracked slabs yet.
+static struct hhi_slab *
+tracked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
+{
+    struct hhi_slab *slab = hhi_heap_carve(heap, class_index, level);
+    if (slab == NULL)
+        return NULL;
+    // relaxed: nobody else uses the slab yet.
+    hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_TRACKED);
+    struct hhi_debug_record *records = records_take(class_index, hhi_class_blocks(class_index));
+    hhi_lock_enter(&heap->lock);
+    slab->records = records;
+    tracked_push_locked(heap, slab, class_index);
+    hhi_lock_leave(&heap->lock);
+    return slab;
+}
+
+// A block of a tracked slab that has one, with its record filled. NULL: no slab has one.
+static void *
+tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_record *record)
+{
+    void *block = NULL;
+    hhi_lock_enter(&heap->lock);
+    struct hhi_slab *slab = heap->tracked[class_index];
+    if (slab != NULL) {
+        if (slab->freed == HHI_LINK_END)
+            slab->freed = hhi_slab_extend(slab);
+        uint32_t index = slab->freed;
+        // relaxed (all): changed under the heap's lock only.
+        hhi_link *links = hh_load_relaxed(&slab->links);
+        slab->freed = hh_load_relaxed(&links[index]);
+        hh_store_relaxed(&links[index], HHI_LINK_LIVE);
+        if (slab->records != NULL)
+            slab->records[index] = *record;
+        if (slab->freed == HHI_LINK_END && slab->init == hh_load_relaxed(&slab->block_count))
+            tracked_remove_locked(heap, slab, class_index);
+        block = (void *)(hhi_slab_base(slab) + index * hh_load_relaxed(&slab->block_bytes));
+    }
+    hhi_lock_leave(&heap->lock);
+    return block;
+}
+
+hhi_refusal
+hhi_debug_free(struct hhi_slab *slab, uint32_t index)
+{
+    // relaxed (all): fixed while carved, or changed under the heap's lock only.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    unsigned class_index = hh_load_relaxed(&slab->class_index);
+    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
+    hhi_lock_enter(&heap->lock);
+    bool live =
+        hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB && hh_load_relaxed(link) == HHI_LINK_LIVE;
+    if (live) {
+        hh_store_relaxed(link, (uint16_t)slab->freed);
+        slab->freed = index;
+        if (slab->records != NULL)
+            slab->records[index] = (struct hhi_debug_record){0};
+        if (slab->state != HHI_SLAB_PARTIAL)
+            tracked_push_locked(heap, slab, class_index);
+    }
+    hhi_lock_leave(&heap->lock);
+    return live ? 0 : HH_BAD_NOT_LIVE;
+}
+
+static void *
+debug_alloc_large(struct hh_heap *heap, size_t size_bytes, unsigned level,
+                  const struct hhi_debug_record *record)
+{
+    bool zeroed;
+    void *block = hhi_heap_alloc_large(heap, size_bytes, 1, level, &zeroed);
+    if (block == NULL)
+        return NULL;
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    struct hhi_debug_record *records = records_take(HHI_CLASSES, 1);
+    hhi_lock_enter(&heap->lock);
+    slab->records = records;
+    if (records != NULL)
+        *records = *record;
+    hhi_lock_leave(&heap->lock);
+    return block;
+}
+
+void *
+hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned level, const char *file,
+                     int line)
+{
+    struct hhi_debug_record record = {file_intern(file), line, true, size_bytes};
+    if (size_bytes > HHI_SLAB_MAX_BYTES)
+        return debug_alloc_large(heap, size_bytes, level, &record);
+    unsigned class_index = hhi_class_of(size_bytes == 0 ? 1 : size_bytes);
+    void *block;
+    while ((block = tracked_take(heap, class_index, &record)) == NULL)
+        if (tracked_carve(heap, class_index, level) == NULL)
+            return NULL;
+    return block;
+}
+
+bool
+hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t *size_bytes)
+{
+    hh_block_info info;
+    hhi_heap_owns(address, &info);
+    *file = NULL;
+    *line = 0;
+    *size_bytes = 0;
+    if (info.heap == NULL || (info.heap->flags & HHI_HEAP_HOST) == 0 || !info.live ||
+        info.base != address)
+        return false;
+    unsigned kind;
+    uint32_t slot = 0;
+    struct hhi_slab *slab = hhi_slab_find(address, &kind);
+    *size_bytes = info.size_bytes;
+    hhi_lock_enter(&info.heap->lock);
+    // relaxed: a caller that asks for a live block keeps its slab from changing.
+    bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
+    bool tracked = large || (hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0;
+    if (tracked && slab->records != NULL) {
+        if (!large)
+            hhi_slab_block_at(slab, address, &slot);
+        const struct hhi_debug_record *record = &slab->records[slot];
+        if (record->known) {
+            *file = record->file;
+            *line = record->line;
+            *size_bytes = record->size_bytes;
+        }
+    }
+    hhi_lock_leave(&info.heap->lock);
+    return true;
+}
+
+void
+hhi_debug_fork_prepare(void)
+{
+    hhi_lock_enter(&debug.lock);
+}
+
+void
+hhi_debug_fork_done(bool child)
+{
+    if (child)
+        hhi_lock_reset(&debug.lock);
+    else
+        hhi_lock_leave(&debug.lock);
+}

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: MIT
+// heap/heap.c - heaps: made, ended; their runs; their accounts.
+#include "heap/heap.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "heap/debug_blocks.h"
+#include "heap/heap_list.h"
+#include "heap/sweep.h"
+#include "heap/thread_cache.h"
+#include "meta/meta_arena.h"
+#include "os/os.h"
+#include "region/run.h"
+
+struct hh_heap hhi_default_heap = {.id = 1, .name = "default"};
+
+static struct {
+    struct hhi_lock lock;  // rank: heap list
+    struct hh_heap *first; // all heaps but the default one, newest first
+    struct hh_heap *ended; // records to use again
+    uint64_t last_id;
+    size_t count;
+} heaps = {.last_id = 1};
+
+struct hh_heap *
+hhi_heap_default(void)
+{
+    return &hhi_default_heap;
+}
+
+uint64_t
+hhi_heap_id(const struct hh_heap *heap)
+{
+    return heap->id;
+}
+
+const char *
+hhi_heap_name(const struct hh_heap *heap)
+{
+    return heap->name;
+}
+
+// ---- Runs of a heap -----------------------------------------------------------------------------
+
+static void
+runs_enter(struct hh_heap *heap, struct hhi_slab *slab)
+{
+    hhi_lock_enter(&heap->lock);
+    slab->heap_previous = NULL;
+    slab->heap_next = heap->runs;
+    if (heap->runs != NULL)
+        heap->runs->heap_previous = slab;
+    heap->runs = slab;
+    heap->slab_count++;
+    heap->slabs_carved++;
+    hhi_lock_leave(&heap->lock);
+}
+
+static void
+runs_remove_locked(struct hh_heap *heap, struct hhi_slab *slab)
+{
+    if (slab->heap_previous != NULL)
+        slab->heap_previous->heap_next = slab->heap_next;
+    else
+        heap->runs = slab->heap_next;
+    if (slab->heap_next != NULL)
+        slab->heap_next->heap_previous = slab->heap_previous;
+    heap->slab_count--;
+    heap->slabs_retired++;
+}
+
+static size_t
+slab_bytes(struct hhi_slab *slab)
+{
+    // relaxed: fixed while the run can not be retired under the caller.
+    return (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
+}
+
+static bool
+heap_is_executable(const struct hh_heap *heap)
+{
+    return (heap->flags & HHI_HEAP_EXECUTABLE) != 0;
+}
+
+// Accounts for a new run of size_bytes, of which clean_granules used no memory before: the others
+// were counted against the process already, as retained memory.
+static void
+account_run(size_t size_bytes, uint32_t clean_granules)
+{
+    hhi_limit_discharge(size_bytes - ((size_t)clean_granules << HHI_GRANULE_SHIFT));
+}
+
+struct hhi_slab *
+hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
+{
+    size_t size_bytes = (size_t)hhi_class_granules(class_index) << HHI_GRANULE_SHIFT;
+    if (!hhi_budget_charge(&heap->budget, size_bytes, level))
+        return NULL;
+    uint32_t clean_granules;
+    struct hhi_slab *slab;
+    for (unsigned attempt = 0;; attempt++) {
+        slab = hhi_slab_carve(heap, class_index, heap_is_executable(heap), &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt))
+            break;
+    }
+    if (slab == NULL) {
+        hhi_budget_discharge(&heap->budget, size_bytes);
+        return NULL;
+    }
+    account_run(size_bytes, clean_granules);
+    // relaxed: nobody else uses the slab yet.
+    hh_store_relaxed(&slab->owner, &hhi_cache_none);
+    runs_enter(heap, slab);
+    return slab;
+}
+
+void
+hhi_heap_retire_slab(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    size_t size_bytes = slab_bytes(slab);
+    hhi_lock_enter(&heap->lock);
+    runs_remove_locked(heap, slab);
+    hhi_lock_leave(&heap->lock);
+    hhi_budget_discharge_heap(&heap->budget, size_bytes);
+    hhi_slab_retire(slab);
+    hhi_sweep_note(size_bytes);
+}
+
+// ---- Large blocks -------------------------------------------------------------------------------
+
+void *
+hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
+                     unsigned level, bool *zeroed)
+{
+    if (size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
+        return NULL;
+    size_t run_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
+    // What can not fit the window is refused without asking the kernel.
+    if (run_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
+        return NULL;
+    if (!hhi_budget_charge(&heap->budget, run_bytes, level))
+        return NULL;
+    uint32_t alignment =
+        alignment_bytes <= HHI_GRANULE_BYTES ? 1 : (uint32_t)(alignment_bytes >> HHI_GRANULE_SHIFT);
+    uint32_t clean_granules;
+    struct hhi_slab *slab;
+    for (unsigned attempt = 0;; attempt++) {
+        slab = hhi_slab_carve_large(heap, size_bytes, alignment, heap_is_executable(heap),
+                                    &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt))
+            break;
+    }
+    if (slab == NULL) {
+        hhi_budget_discharge(&heap->budget, run_bytes);
+        return NULL;
+    }
+    account_run(run_bytes, clean_granules);
+    // relaxed: fixed while carved.
+    *zeroed = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
+    runs_enter(heap, slab);
+    return (void *)hhi_slab_base(slab);
+}
+
+bool
+hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
+{
+    // relaxed (both): the caller has the live block.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    size_t old_bytes = hh_load_relaxed(&slab->block_bytes);
+    size_t new_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
+    uint32_t clean_granules;
+    if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
+        return false;
+    // Under the heap's lock, since a census reads the size.
+    hhi_lock_enter(&heap->lock);
+    bool done = hhi_slab_extend_large(slab, new_bytes, &clean_granules);
+    hhi_lock_leave(&heap->lock);
+    if (done)
+        account_run(new_bytes - old_bytes, clean_granules);
+    else
+        hhi_budget_discharge(&heap->budget, new_bytes - old_bytes);
+    return done;
+}
+
+void
+hhi_heap_free_large(struct hhi_slab *slab)
+{
+    // relaxed: the caller took the live mark.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    size_t size_bytes = slab_bytes(slab);
+    hhi_lock_enter(&heap->lock);
+    runs_remove_locked(heap, slab);
+    hhi_debug_forget_locked(slab);
+    hhi_lock_leave(&heap->lock);
+    hhi_budget_discharge_heap(&heap->budget, size_bytes);
+    hhi_slab_retire_large(slab);
+    hhi_sweep_note(size_bytes);
+}
+
+// ---- Shared slabs -------------------------------------------------------------------------------
+
+void
+hhi_heap_return_shared(struct hhi_slab *slab)
+{
+    // relaxed (both): fixed while carved.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    unsigned class_index = hh_load_relaxed(&slab->class_index);
+    slab->state = HHI_SLAB_SHARED;
+    hhi_lock_enter(&heap->lock);
+    slab->next = NULL;
+    slab->previous = heap->shared_last[class_index];
+    if (slab->previous != NULL)
+        slab->previous->next = slab;
+    else
+        heap->shared[class_index] = slab;
+    heap->shared_last[class_index] = slab;
+    // relaxed: a hint without the lock.
+    hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) + 1);
+    hhi_lock_leave(&heap->lock);
+}
+
+void
+hhi_heap_share_slab(struct hhi_slab *slab)
+{
+    slab->stamp_ms = (uint32_t)hhi_os_clock_ms();
+    size_t size_bytes = slab_bytes(slab);
+    hhi_heap_return_shared(slab);
+    hhi_sweep_note(size_bytes);
+}
+
+static void
+shared_remove_locked(struct hh_heap *heap, unsigned class_index, struct hhi_slab *slab)
+{
+    if (slab->previous != NULL)
+        slab->previous->next = slab->next;
+    else
+        heap->shared[class_index] = slab->next;
+    if (slab->next != NULL)
+        slab->next->previous = slab->previous;
+    else
+        heap->shared_last[class_index] = slab->previous;
+    slab->next = slab->previous = NULL;
+    // relaxed: a hint without the lock.
+    hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) - 1);
+}
+
+struct hhi_slab *
+hhi_heap_take_shared(struct hh_heap *heap, unsigned class_index)
+{
+    // relaxed: a hint; a slab shared this moment is found the next time.
+    if (hh_load_relaxed(&heap->shared_count) == 0)
+        return NULL;
+    hhi_lock_enter(&heap->lock);
+    struct hhi_slab *slab = heap->shared[class_index];
+    if (slab != NULL)
+        shared_remove_locked(heap, class_index, slab);
+    hhi_lock_leave(&heap->lock);
+    return slab;
+}
+
+struct hhi_slab *
+hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
+                        bool (*due)(void *arg, struct hhi_slab *slab), void *arg)
+{
+    struct hhi_slab *chain = NULL, *next;
+    unsigned taken = 0;
+    hhi_lock_enter(&heap->lock);
+    for (struct hhi_slab *slab = heap->shared[class_index]; slab != NULL && taken < 64;
+         slab = next) {
+        next = slab->next;
+        if (!due(arg, slab))
+            continue;
+        shared_remove_locked(heap, class_index, slab);
+        slab->next = chain;
+        chain = slab;
+        taken++;
+    }
+    hhi_lock_leave(&heap->lock);
+    return chain;
+}
+
+// ---- Heaps --------------------------------------------------------------------------------------
+
+// The system may refuse executable pages: ask once.
+static bool
+executable_pages_allowed(void)
+{
+    struct hhi_run_request request = {1, 1, true};
+    struct hhi_run run;
+    if (!hhi_run_alloc(&request, &run))
+        return false;
+    hhi_run_free(run.first, run.count);
+    return true;
+}
+
+static struct hh_heap *
+heap_record(void)
+{
+    hhi_lock_enter(&heaps.lock);
+    struct hh_heap *heap = heaps.ended;
+    if (heap != NULL)
+        heaps.ended = heap->next;
+    hhi_lock_leave(&heaps.lock);
+    if (heap == NULL)
+        return hhi_meta_alloc(sizeof *heap);
+    memset(heap, 0, sizeof *heap);
+    return heap;
+}
+
+hh_status
+hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char *name,
+                struct hh_heap **out)
+{
+    *out = NULL;
+    hhi_process_up();
+    if (hhi_window.base == 0)
+        return HH_E_NO_MEMORY;
+    if ((flags & HHI_HEAP_EXECUTABLE) != 0 && !executable_pages_allowed())
+        return HH_E_ACCESS_DENIED;
+    struct hh_heap *heap = heap_record();
+    if (heap == NULL)
+        return HH_E_NO_MEMORY;
+    heap->flags = flags;
+    hhi_budget_set(&heap->budget, soft_bytes, hard_bytes);
+    if (name != NULL)
+        strncpy(heap->name, name, sizeof heap->name - 1);
+    hhi_lock_enter(&heaps.lock);
+    heap->id = ++heaps.last_id;
+    heap->next = heaps.first;
+    heaps.first = heap;
+    heaps.count++;
+    hhi_lock_leave(&heaps.lock);
+    *out = heap;
+    return HH_OK;
+}
+
+// All blocks of a run cease to live; nobody takes from it any more.
+static void
+run_end(struct hhi_slab *slab)
+{
+    // relaxed (all): the caller is alone on the heap; wrong frees only look.
+    hh_store_relaxed(&slab->owner, &hhi_cache_none);
+    hh_store_relaxed(&slab->token, 1);
+    if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE) {
+        hh_store_relaxed(&slab->large_live, 0);
+        hhi_slab_retire_large(slab);
+        return;
+    }
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    for (uint32_t index = 0; index < slab->init; index++)
+        hh_store_relaxed(&links[index], 0);
+    hhi_slab_retire(slab);
+}
+
+static void
+heap_release_runs(struct hh_heap *heap)
+{
+    size_t size_bytes = 0;
+    hhi_lock_enter(&heap->lock);
+    struct hhi_cache *next_cache;
+    for (struct hhi_cache *cache = heap->caches; cache != NULL; cache = next_cache) {
+        next_cache = cache->next_of_heap;
+        hhi_cache_reset(cache);
+        // order: release [TC-1] the cache is empty.
+        hh_store_release(&cache->heap_id, 0);
+    }
+    heap->caches = NULL;
+    struct hhi_slab *next;
+    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = next) {
+        next = slab->heap_next;
+        size_bytes += slab_bytes(slab);
+        hhi_debug_forget_locked(slab);
+        run_end(slab);
+    }
+    heap->runs = NULL;
+    hhi_lock_leave(&heap->lock);
+    hhi_budget_discharge_heap(&heap->budget, size_bytes);
+    hhi_sweep_note(size_bytes);
+}
+
+void
+hhi_heap_destroy(struct hh_heap *heap)
+{
+    HH_CHECK(heap != &hhi_default_heap);
+    hhi_sweep_exclude(); // it may hold slabs of the heap in its hands
+    hhi_lock_enter(&heaps.lock);
+    struct hh_heap **link = &heaps.first;
+    while (*link != heap)
+        link = &(*link)->next;
+    *link = heap->next;
+    heaps.count--;
+    hhi_lock_leave(&heaps.lock);
+    heap_release_runs(heap);
+    hhi_sweep_admit();
+    hhi_lock_enter(&heaps.lock);
+    heap->next = heaps.ended;
+    heaps.ended = heap;
+    hhi_lock_leave(&heaps.lock);
+}
+
+void
+hhi_heap_orphan(struct hh_heap *heap)
+{
+    // The blocks stay as they are: the heap is kept, and nobody can name it any more.
+    hhi_lock_enter(&heap->lock);
+    heap->ended = true;
+    hhi_lock_leave(&heap->lock);
+}
+
+struct hh_heap *
+hhi_heap_first(void)
+{
+    return &hhi_default_heap;
+}
+
+struct hh_heap *
+hhi_heap_next(struct hh_heap *heap)
+{
+    if (heap != &hhi_default_heap)
+        return heap->next;
+    hhi_lock_enter(&heaps.lock);
+    struct hh_heap *first = heaps.first;
+    hhi_lock_leave(&heaps.lock);
+    return first;
+}
+
+void
+hhi_heap_for_each(void (*visit)(void *arg, struct hh_heap *heap), void *arg)
+{
+    hhi_lock_enter(&heaps.lock);
+    visit(arg, &hhi_default_heap);
+    for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
+        visit(arg, heap);
+    hhi_lock_leave(&heaps.lock);
+}
+
+hh_status
+hhi_heap_set_limits(struct hh_heap *heap, size_t soft_bytes, size_t hard_bytes)
+{
+    return hhi_budget_set(&heap->budget, soft_bytes, hard_bytes);
+}
+
+void
+hhi_heaps_fork_prepare(void)
+{
+    hhi_lock_enter(&heaps.lock);
+}
+
+void
+hhi_heaps_lock_all(void)
+{
+    hhi_lock_enter(&hhi_default_heap.lock);
+    for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
+        hhi_lock_enter(&heap->lock);
+}
+
+void
+hhi_heaps_fork_done(bool child)
+{
+    for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
+        if (child)
+            hhi_lock_reset(&heap->lock);
+        else
+            hhi_lock_leave(&heap->lock);
+    if (child) {
+        hhi_lock_reset(&hhi_default_heap.lock);
+        hhi_lock_reset(&heaps.lock);
+    } else {
+        hhi_lock_leave(&hhi_default_heap.lock);
+        hhi_lock_leave(&heaps.lock);
+    }
+}

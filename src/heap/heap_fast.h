@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/heap_fast.h - what runs on every call: straight-line, one exit to a cold twin.
+ *
+ * Layer: heap. May include: base, slab, heap/thread_cache.h.
+ *
+ * malloc takes a block from the bin of its class: the bin holds all that is needed, the slab's
+ * record is not touched. free finds the record by arithmetic, compares the owner (which settles
+ * thread and heap in one), turns the offset into a block number by one multiplication that also
+ * tells whether a block starts there, and looks whether that block is live. None of it reads or
+ * writes the block.
+ *
+ * The budget is 46 instructions for malloc and free together (tests/codegen).
+ */
+#ifndef HHI_HEAP_HEAP_FAST_H
+#define HHI_HEAP_HEAP_FAST_H
+
+#include "heap/heap.h"
+#include "heap/thread_cache.h"
+
+// Cold twins.
+void *hhi_malloc_slow(size_t size_bytes);
+void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level);
+hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
+
+HH_FAST void *
+hhi_bin_take(struct hhi_bin *bin, uint32_t index)
+{
+    hhi_link *link = &bin->links[index];
+    // relaxed (both): the owner's own list; marks by others come after the block was handed out.
+    bin->head = hh_load_relaxed(link);
+    hh_store_relaxed(link, HHI_LINK_LIVE);
+    return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
+}
+
+HH_FAST void *
+hhi_malloc_fast(size_t size_bytes)
+{
+    struct hhi_thread *self = hhi_self;
+    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
+        return hhi_malloc_slow(size_bytes);
+    struct hhi_bin *bin =
+        &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    uint32_t index = bin->head;
+    if (hh_unlikely(index >= HHI_LINK_END))
+        return hhi_malloc_slow(size_bytes);
+    return hhi_bin_take(bin, index);
+}
+
+HH_FAST void *
+hhi_heap_alloc_fast(struct hh_heap *heap, size_t size_bytes, unsigned level)
+{
+    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
+    // relaxed: written by this thread but for the end of a heap, which the caller excludes.
+    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES ||
+                    hh_load_relaxed(&cache->heap_id) != heap->id))
+        return hhi_heap_alloc_slow(heap, size_bytes, level);
+    struct hhi_bin *bin =
+        &cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    uint32_t index = bin->head;
+    if (hh_unlikely(index >= HHI_LINK_END))
+        return hhi_heap_alloc_slow(heap, size_bytes, level);
+    return hhi_bin_take(bin, index);
+}
+
+/*
+ * Free a block of a one-granule slab that cache owns. False: anything else, nothing changed.
+ */
+HH_FAST bool
+hhi_cache_free_local(struct hhi_cache *cache, void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    // relaxed: an address below the limit of a moment ago has its tables committed.
+    if (hh_unlikely(granule >= hh_load_relaxed(&hhi_window.granule_limit)))
+        return false;
+    struct hhi_slab *slab =
+        (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
+    // relaxed (all): equal to this cache only if this thread stored it, and what else it stored.
+    if (hh_unlikely(hh_load_relaxed(&slab->owner) != cache))
+        return false;
+    uint64_t magic = hh_load_relaxed(&slab->magic);
+    uint64_t mark;
+    uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
+    if (hh_unlikely(mark >= magic))
+        return false;
+    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
+    if (hh_unlikely(hh_load_relaxed(link) != HHI_LINK_LIVE))
+        return false;
+    hh_store_relaxed(link, (uint16_t)slab->freed);
+    slab->freed = (uint32_t)index;
+    if (hh_unlikely(--slab->credit == 0))
+        hhi_slab_event(slab);
+    return true;
+}
+
+// Free for the default heap. 0 = done.
+HH_FAST hhi_refusal
+hhi_free_fast(void *block)
+{
+    if (hh_likely(hhi_cache_free_local(&hhi_self->main, block)))
+        return 0;
+    return hhi_heap_free_slow(&hhi_default_heap, block);
+}
+
+// Free for any heap. 0 = done. block NULL is done, too.
+HH_FAST hhi_refusal
+hhi_heap_free_fast(struct hh_heap *heap, void *block)
+{
+    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
+    // relaxed: as in hhi_heap_alloc_fast.
+    if (hh_likely(hh_load_relaxed(&cache->heap_id) == heap->id &&
+                  hhi_cache_free_local(cache, block)))
+        return 0;
+    return hhi_heap_free_slow(heap, block);
+}
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/heap_list.h - what the files of this layer share about heaps and large blocks.
+ *
+ * Layer: heap.
+ */
+#ifndef HHI_HEAP_HEAP_LIST_H
+#define HHI_HEAP_HEAP_LIST_H
+
+#include "heap/thread_cache.h"
+
+// A large block; size_bytes above HHI_SLAB_MAX_BYTES or an alignment above a granule's. NULL:
+// refused. *zeroed: the block reads as zero.
+void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
+                           unsigned level, bool *zeroed);
+// Grow a live large block in place.
+bool hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
+// End a large block whose live mark the caller has taken.
+void hhi_heap_free_large(struct hhi_slab *slab);
+
+// All heaps, the default one first. Heaps stay in the list while the sweeper is kept out.
+struct hh_heap *hhi_heap_first(void);
+struct hh_heap *hhi_heap_next(struct hh_heap *heap);
+
+// Up to 64 shared slabs of a class for which due holds, chained by next, out of the heap's list; the
+// caller has their tokens. NULL: none.
+struct hhi_slab *hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
+                                         bool (*due)(void *arg, struct hhi_slab *slab), void *arg);
+// Put a slab back that was taken so.
+void hhi_heap_return_shared(struct hhi_slab *slab);
+
+// Around fork. The list's lock is taken first, then every heap's.
+void hhi_heaps_fork_prepare(void);
+void hhi_heaps_lock_all(void);
+void hhi_heaps_fork_done(bool child);
+
+#endif

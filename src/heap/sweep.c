@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT
+// heap/sweep.c - giving unused memory back, also when the program does nothing any more.
+#include "heap/sweep.h"
+
+#include "base/atomic.h"
+#include "heap/heap.h"
+#include "heap/heap_list.h"
+#include "heap/thread_cache.h"
+#include "options/options.h"
+#include "os/lock.h"
+#include "os/os.h"
+#include "region/run.h"
+
+enum {
+    TICK_SHORTEST_MS = 20,
+    TICK_LONGEST_MS = 250,
+    TICK_EVENTS = 64, // without a sweeper thread: slow events between looks at the clock
+    IDLE_TICKS = 8,   // ticks without anything to do before the thread ends
+};
+// So much must have become unused before a thread is worth having.
+#define NOTE_STARTS_BYTES ((size_t)1 << 20)
+#define PORTION_BYTES ((size_t)1 << 20) // purged at a time by a thread that has other things to do
+
+static struct {
+    struct hhi_lock lock;          // one pass at a time
+    _Atomic uint32_t running;      // 1: the thread exists or is being started
+    _Atomic uint32_t unavailable;  // 1: it could not be started
+    _Atomic size_t noted_bytes;    // became unused since the last pass
+    _Atomic uint64_t last_tick_ms; // without a thread: when a portion was done last
+    _Atomic uint32_t events;
+    _Atomic uint64_t purged_in_slabs; // a statistic
+} sweep;
+
+// Everything the passes share: what counts as old now, and what was given back so far.
+struct sweep_pass {
+    uint64_t now_ms; // HHI_RUN_ALL: everything is old
+    uint32_t decay_ms;
+    size_t purged_bytes;
+    size_t waiting; // things that are not old enough yet
+};
+
+static bool
+stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
+{
+    return pass->now_ms == HHI_RUN_ALL || (uint32_t)pass->now_ms - stamp_ms >= pass->decay_ms;
+}
+
+// ---- Shared slabs -------------------------------------------------------------------------------
+
+// A slab in our hands: nobody owns it, no list holds it, we have its token.
+static void
+pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
+{
+    // relaxed: a mark set later leads to another look.
+    hh_store_relaxed(&slab->touched, 0);
+    hhi_slab_collect(slab);
+    if (hhi_slab_count_live(slab) == 0) {
+        hhi_heap_retire_slab(slab);
+        return;
+    }
+    slab->head_fresh = false;
+    pass->purged_bytes += hhi_slab_purge_owned(slab);
+    hhi_heap_return_shared(slab);
+}
+
+static bool
+shared_slab_is_due(void *arg, struct hhi_slab *slab)
+{
+    struct sweep_pass *pass = arg;
+    // relaxed: a hint.
+    bool touched = hh_load_relaxed(&slab->touched) != 0;
+    if (slab->purged && !touched)
+        return false;
+    if (!stamp_is_old(pass, slab->stamp_ms)) {
+        pass->waiting++;
+        return false;
+    }
+    return true;
+}
+
+static void
+pass_heap_shared(struct sweep_pass *pass, struct hh_heap *heap)
+{
+    // relaxed: a hint.
+    if (hh_load_relaxed(&heap->shared_count) == 0)
+        return;
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        struct hhi_slab *slab;
+        while ((slab = hhi_heap_take_shared_if(heap, class_index, shared_slab_is_due, pass))) {
+            for (struct hhi_slab *next; slab != NULL; slab = next) {
+                next = slab->next;
+                pass_shared_slab(pass, slab);
+            }
+        }
+    }
+}
+
+// ---- Threads ------------------------------------------------------------------------------------
+
+/*
+ * The inbox of a thread that has not taken it since the last pass: the chain is taken, its slabs'
+ * pages that hold only REMOTE blocks are given back, and it is put back as it was. The owner finds
+ * its inbox empty meanwhile and carves instead.
+ */
+static void
+pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
+{
+    // relaxed: a first look.
+    struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
+    if (head == NULL || head == cache->swept_head)
+        return;
+    // order: acquire [SL-4] inbox_next of all that was pushed.
+    struct hhi_slab *first = hh_exchange_acquire(&cache->inbox, NULL);
+    if (first == NULL)
+        return;
+    struct hhi_slab *last = first;
+    for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
+        pass->purged_bytes += hhi_slab_purge_remote(slab);
+        last = slab;
+    }
+    cache->swept_head = first;
+    // relaxed: only a guess for the exchange below.
+    head = hh_load_relaxed(&cache->inbox);
+    do {
+        last->inbox_next = head;
+        // order: release [SL-4] publishes inbox_next.
+    } while (!hh_cas_weak_release(&cache->inbox, &head, first));
+}
+
+static void
+pass_heap_inboxes(struct sweep_pass *pass, struct hh_heap *heap)
+{
+    // Caches leave the list only when their heap ends, which the sweep lock excludes.
+    hhi_lock_enter(&heap->lock);
+    struct hhi_cache *cache = heap->caches;
+    hhi_lock_leave(&heap->lock);
+    for (; cache != NULL; cache = cache->next_of_heap) {
+        // relaxed (both): a thread that drains at this very moment only gets less or more.
+        struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+        uint32_t drains = hh_load_relaxed(&thread->drains);
+        if (drains == cache->swept_drains || pass->now_ms == HHI_RUN_ALL)
+            pass_inbox(pass, cache);
+        cache->swept_drains = drains;
+    }
+}
+
+static bool
+orphan_is_due(struct hhi_cache *cache)
+{
+    // relaxed: a hint.
+    return !cache->shared_all || hh_load_relaxed(&cache->inbox) != NULL;
+}
+
+static void
+orphan_share(void *arg, struct hhi_cache *cache)
+{
+    (void)arg;
+    hhi_cache_share_all(cache);
+}
+
+static void
+pass_orphans(void)
+{
+    struct hhi_thread *orphan;
+    while ((orphan = hhi_orphan_take_if(orphan_is_due)) != NULL) {
+        hhi_thread_for_each_cache(orphan, orphan_share, NULL);
+        hhi_orphan_put(orphan);
+    }
+}
+
+// ---- A pass -------------------------------------------------------------------------------------
+
+static size_t
+purge_runs(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
+{
+    size_t purged_bytes = hhi_run_purge(now_ms, decay_ms, limit_bytes);
+    hhi_limit_discharge(purged_bytes); // retained memory counts until it is given back
+    return purged_bytes;
+}
+
+static void
+pass_locked(struct sweep_pass *pass)
+{
+    pass_orphans();
+    // Heaps leave the list only when they end, which the sweep lock excludes.
+    for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
+        pass_heap_inboxes(pass, heap);
+        pass_heap_shared(pass, heap);
+    }
+    // relaxed: a statistic.
+    hh_fetch_add_relaxed(&sweep.purged_in_slabs, pass->purged_bytes);
+    hhi_limbo_advance(true);
+    pass->purged_bytes += purge_runs(pass->now_ms, pass->decay_ms, SIZE_MAX);
+}
+
+static void
+sweep_own_cache(void *arg, struct hhi_cache *cache)
+{
+    struct sweep_pass *pass = arg;
+    pass->purged_bytes += hhi_cache_purge(cache);
+}
+
+uint64_t
+hhi_sweep_purged_in_slabs(void)
+{
+    // relaxed: a statistic.
+    return hh_load_relaxed(&sweep.purged_in_slabs);
+}
+
+size_t
+hhi_sweep_all(void)
+{
+    struct sweep_pass pass = {.now_ms = HHI_RUN_ALL};
+    struct hhi_thread *thread = hhi_thread_get();
+    if (thread != NULL)
+        hhi_thread_for_each_cache(thread, sweep_own_cache, &pass);
+    hhi_lock_enter(&sweep.lock);
+    pass_locked(&pass);
+    hhi_lock_leave(&sweep.lock);
+    hhi_thread_return(thread);
+    return pass.purged_bytes;
+}
+
+size_t
+hhi_sweep_retained(void)
+{
+    hhi_limbo_advance(true);
+    return purge_runs(HHI_RUN_ALL, 0, SIZE_MAX);
+}
+
+// ---- The sweeper's thread -----------------------------------------------------------------------
+
+static unsigned
+tick_ms(void)
+{
+    unsigned ms = hhi_opt.decay_ms / 4;
+    return ms < TICK_SHORTEST_MS ? TICK_SHORTEST_MS : ms > TICK_LONGEST_MS ? TICK_LONGEST_MS : ms;
+}
+
+// Passes until there was nothing to do for a while.
+static void
+sweeper_work(void)
+{
+    for (unsigned idle = 0; idle < IDLE_TICKS;) {
+        hhi_os_sleep_ms(tick_ms());
+        struct sweep_pass pass = {hhi_os_clock_ms(), hhi_opt.decay_ms, 0, 0};
+        // relaxed: a hint of activity.
+        size_t noted_bytes = hh_exchange_relaxed(&sweep.noted_bytes, 0);
+        hhi_lock_enter(&sweep.lock);
+        pass_locked(&pass);
+        hhi_lock_leave(&sweep.lock);
+        bool busy = noted_bytes > 0 || pass.waiting > 0 || pass.purged_bytes > 0 ||
+                    hhi_run_retained_bytes() > 0 || hhi_limbo_granules() > 0;
+        idle = busy ? 0 : idle + 1;
+    }
+}
+
+static void
+sweeper_run(void *arg)
+{
+    (void)arg;
+    uint32_t stopped = 0;
+    do {
+        sweeper_work();
+        // order: seq_cst [SW-1] the next thread's start comes after this one's last access; and
+        // either it sees our note, or we see its bytes.
+        hh_store_seq_cst(&sweep.running, 0);
+        stopped = 0;
+        // order: acquire [SW-1] as any starter; relaxed would do for the bytes, a hint.
+    } while (hh_load_seq_cst(&sweep.noted_bytes) >= NOTE_STARTS_BYTES &&
+             hh_cas_strong_acquire(&sweep.running, &stopped, 1));
+}
+
+static void
+sweeper_start(void)
+{
+    uint32_t stopped = 0;
+    // order: acquire [SW-1] the last thread is done.
+    if (!hh_cas_strong_acquire(&sweep.running, &stopped, 1))
+        return;
+    if (hhi_os_start_hidden_thread(sweeper_run, NULL) == 0)
+        return;
+    // relaxed: from now on threads sweep in portions.
+    hh_store_relaxed(&sweep.unavailable, 1);
+    // order: release [SW-1].
+    hh_store_release(&sweep.running, 0);
+}
+
+// Without a sweeper thread: now and then, purge a portion on the thread that comes by.
+static void
+sweep_portion(void)
+{
+    // relaxed (all): who loses a race only skips a portion.
+    if (hh_fetch_add_relaxed(&sweep.events, 1) % TICK_EVENTS != 0)
+        return;
+    uint64_t now_ms = hhi_os_clock_ms();
+    if (now_ms - hh_load_relaxed(&sweep.last_tick_ms) < tick_ms())
+        return;
+    hh_store_relaxed(&sweep.last_tick_ms, now_ms);
+    hhi_limbo_advance(true);
+    purge_runs(now_ms, hhi_opt.decay_ms, PORTION_BYTES);
+}
+
+void
+hhi_sweep_note(size_t size_bytes)
+{
+    if (hhi_opt.decay_ms == HHI_DECAY_OFF)
+        return;
+    if (hhi_opt.decay_ms == 0) {
+        hhi_sweep_retained();
+        return;
+    }
+    // relaxed (all): hints; a start missed now comes with the next note.
+    size_t noted_bytes = hh_fetch_add_relaxed(&sweep.noted_bytes, size_bytes) + size_bytes;
+    if (hh_load_relaxed(&sweep.running) != 0)
+        return;
+    if (!hhi_opt.background || hh_load_relaxed(&sweep.unavailable) != 0)
+        sweep_portion();
+    else if (noted_bytes >= NOTE_STARTS_BYTES)
+        sweeper_start();
+}
+
+// ---- Keeping it out, fork -----------------------------------------------------------------------
+
+void
+hhi_sweep_exclude(void)
+{
+    hhi_lock_enter(&sweep.lock);
+}
+
+void
+hhi_sweep_admit(void)
+{
+    hhi_lock_leave(&sweep.lock);
+}
+
+void
+hhi_sweep_fork_prepare(void)
+{
+    hhi_lock_enter(&sweep.lock);
+}
+
+void
+hhi_sweep_fork_done(bool child)
+{
+    if (!child) {
+        hhi_lock_leave(&sweep.lock);
+        return;
+    }
+    hhi_lock_reset(&sweep.lock);
+    // relaxed (both): the only thread of the process; the sweeper stayed behind.
+    hh_store_relaxed(&sweep.running, 0);
+    hh_store_relaxed(&sweep.noted_bytes, NOTE_STARTS_BYTES);
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/sweep.h - giving unused memory back, also when the program does nothing any more.
+ *
+ * Layer: heap. May include: base, os, options, region, slab, heap.
+ *
+ * A pass of the sweeper
+ *   1. ends grace periods that are over, so that retired slabs become free runs;
+ *   2. looks through the inboxes of threads that do not take them: pages all of whose blocks other
+ *      threads have freed are given back, the slabs stay in the inbox;
+ *   3. takes the records of threads that ended, and shares or retires their slabs;
+ *   4. retires shared slabs that have become empty, gives back the free pages inside the others;
+ *   5. gives back free runs older than the decay time.
+ *
+ * Who runs it: a hidden thread (os/hidden_thread.c) started when enough memory has become free,
+ * which ends when nothing is left to do; where there is none, threads on their slow paths, in
+ * small portions. hh_trim runs one pass with a decay time of 0.
+ *
+ * Thread rules: one pass at a time (lock, rank: before all others). Never waits for a thread.
+ *
+ * Memory ordering
+ *   SW-1  running: the sweeper's last accesses -> whoever starts the next one.
+ */
+#ifndef HHI_HEAP_SWEEP_H
+#define HHI_HEAP_SWEEP_H
+
+#include "base/compiler.h"
+
+// size_bytes may have become unused: see to it that a sweep comes.
+void hhi_sweep_note(size_t size_bytes);
+// One full pass for hh_trim; also the calling thread's own slabs. Returns bytes given back.
+size_t hhi_sweep_all(void);
+// Give back what is free now, without looking into slabs. Returns bytes.
+size_t hhi_sweep_retained(void);
+// Bytes given back so far from inside of slabs (statistics).
+uint64_t hhi_sweep_purged_in_slabs(void);
+// Keep the sweeper out, and let it in again.
+void hhi_sweep_exclude(void);
+void hhi_sweep_admit(void);
+void hhi_sweep_fork_prepare(void);
+void hhi_sweep_fork_done(bool child);
+
+#endif

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT
+// heap/thread.c - records of threads: made, adopted, given up; their tables of caches.
+#include "base/check.h"
+#include "heap/heap.h"
+#include "heap/thread_cache.h"
+#include "meta/meta_arena.h"
+
+#define EMPTY_BINS                                                                                 \
+    {                                                                                              \
+        [0 ... HHI_CLASSES - 1] = {.head = HHI_LINK_END }                                          \
+    }
+#define NO_CACHES                                                                                  \
+    {                                                                                              \
+        [0 ... HHI_RECENT_CACHES - 1] = &hhi_cache_none                                            \
+    }
+
+struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
+struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
+HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = &hhi_thread_none;
+
+static struct {
+    struct hhi_lock lock;             // rank: thread list
+    struct hhi_thread *orphans;       // by next_orphan
+    _Atomic(struct hhi_thread *) all; // [TC-2] only grows
+    _Atomic size_t orphan_count;      // written under lock; a hint without it
+    size_t running;                   // under lock
+} threads;
+
+// ---- Orphans ------------------------------------------------------------------------------------
+
+// What kind of orphan is looked for: any, one with slabs of a heap, one with a cache that is due.
+struct orphan_wish {
+    struct hh_heap *heap;
+    bool (*due)(struct hhi_cache *cache);
+    bool found;
+};
+
+static void
+orphan_ask(void *arg, struct hhi_cache *cache)
+{
+    struct orphan_wish *wish = arg;
+    wish->found = wish->found || wish->due(cache);
+}
+
+static bool
+orphan_fits(struct hhi_thread *orphan, struct orphan_wish *wish)
+{
+    if (wish->heap != NULL) {
+        struct hhi_cache *cache = hhi_cache_find(orphan, wish->heap);
+        return cache != NULL && (!cache->shared_all || orphan->torn);
+    }
+    if (wish->due == NULL || orphan->torn)
+        return true;
+    wish->found = false;
+    hhi_thread_for_each_cache(orphan, orphan_ask, wish);
+    return wish->found;
+}
+
+static struct hhi_thread *
+orphan_remove(struct orphan_wish wish)
+{
+    // relaxed: a hint; an orphan of this moment is found the next time.
+    if (hh_load_relaxed(&threads.orphan_count) == 0)
+        return NULL;
+    hhi_lock_enter(&threads.lock);
+    struct hhi_thread **link = &threads.orphans;
+    while (*link != NULL && !orphan_fits(*link, &wish))
+        link = &(*link)->next_orphan;
+    struct hhi_thread *orphan = *link;
+    if (orphan != NULL) {
+        *link = orphan->next_orphan;
+        // relaxed: written under the lock.
+        hh_store_relaxed(&threads.orphan_count, hh_load_relaxed(&threads.orphan_count) - 1);
+    }
+    hhi_lock_leave(&threads.lock);
+    if (orphan != NULL)
+        hhi_thread_mend(orphan);
+    return orphan;
+}
+
+struct hhi_thread *
+hhi_orphan_take(void)
+{
+    return orphan_remove((struct orphan_wish){0});
+}
+
+struct hhi_thread *
+hhi_orphan_take_for(struct hh_heap *heap)
+{
+    return orphan_remove((struct orphan_wish){.heap = heap});
+}
+
+struct hhi_thread *
+hhi_orphan_take_if(bool (*due)(struct hhi_cache *cache))
+{
+    return orphan_remove((struct orphan_wish){.due = due});
+}
+
+void
+hhi_orphan_put(struct hhi_thread *thread)
+{
+    hhi_lock_enter(&threads.lock);
+    thread->next_orphan = threads.orphans;
+    threads.orphans = thread;
+    // relaxed (both): written under the lock or by the record's only user.
+    hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
+    hh_store_relaxed(&threads.orphan_count, hh_load_relaxed(&threads.orphan_count) + 1);
+    hhi_lock_leave(&threads.lock);
+}
+
+static void
+orphan_rebuild(void *arg, struct hhi_cache *cache)
+{
+    (void)arg;
+    hhi_cache_rebuild(cache);
+}
+
+void
+hhi_thread_mend(struct hhi_thread *thread)
+{
+    if (!thread->torn)
+        return;
+    hhi_thread_for_each_cache(thread, orphan_rebuild, NULL);
+    thread->torn = false;
+}
+
+// ---- Records ------------------------------------------------------------------------------------
+
+static void
+cache_init(struct hhi_cache *cache, struct hhi_thread *thread)
+{
+    hhi_cache_reset(cache);
+    // relaxed: published with the record, or by the owner word of a slab [SL-3].
+    hh_store_relaxed(&cache->thread, thread);
+}
+
+static void
+cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
+{
+    cache->heap = heap;
+    hhi_lock_enter(&heap->lock);
+    cache->next_of_heap = heap->caches;
+    heap->caches = cache;
+    hhi_lock_leave(&heap->lock);
+    // order: release [TC-1] the cache is this heap's.
+    hh_store_release(&cache->heap_id, heap->id);
+}
+
+static struct hhi_thread *
+thread_make(void)
+{
+    struct hhi_thread *thread = hhi_meta_alloc(sizeof *thread);
+    if (thread == NULL)
+        return NULL;
+    cache_init(&thread->main, thread);
+    cache_attach(&thread->main, &hhi_default_heap);
+    for (unsigned slot = 0; slot < HHI_RECENT_CACHES; slot++)
+        thread->recent[slot] = &hhi_cache_none;
+    thread->recent[hhi_default_heap.id % HHI_RECENT_CACHES] = &thread->main;
+    hhi_guard_register(&thread->guard);
+    // relaxed: only a guess for the exchange below.
+    struct hhi_thread *head = hh_load_relaxed(&threads.all);
+    do {
+        thread->next_all = head;
+        // order: release [TC-2] publishes the record.
+    } while (!hh_cas_weak_release(&threads.all, &head, thread));
+    return thread;
+}
+
+struct hhi_thread *
+hhi_thread_get(void)
+{
+    struct hhi_thread *self = hhi_self;
+    if (hh_likely(hhi_thread_is_real(self)))
+        return self;
+    hhi_process_up();
+    if (hhi_window.base == 0)
+        return NULL;
+    struct hhi_thread *thread = hhi_orphan_take();
+    if (thread == NULL)
+        thread = thread_make();
+    if (thread == NULL)
+        return NULL;
+    hhi_lock_enter(&threads.lock);
+    threads.running++;
+    hhi_lock_leave(&threads.lock);
+    thread->borrowed = self == &hhi_thread_dead;
+    // relaxed: a hint for the sweeper.
+    hh_store_relaxed(&thread->state, HHI_THREAD_RUNNING);
+    hhi_self = thread;
+    if (!thread->borrowed)
+        hhi_process_watch_thread(thread); // may allocate: the record is in place
+    return thread;
+}
+
+static void
+thread_give_up(struct hhi_thread *thread)
+{
+    hhi_self = &hhi_thread_dead;
+    hhi_lock_enter(&threads.lock);
+    threads.running--;
+    hhi_lock_leave(&threads.lock);
+    hhi_orphan_put(thread);
+}
+
+void
+hhi_thread_return(struct hhi_thread *thread)
+{
+    if (hh_unlikely(thread != NULL && thread->borrowed)) {
+        thread->borrowed = false;
+        thread_give_up(thread);
+    }
+}
+
+void
+hhi_thread_exit(struct hhi_thread *thread)
+{
+    HH_CHECK(thread == hhi_self);
+    thread_give_up(thread);
+}
+
+struct hhi_thread *
+hhi_thread_first(void)
+{
+    // order: acquire [TC-2] the records in the list.
+    return hh_load_acquire(&threads.all);
+}
+
+size_t
+hhi_thread_count_running(void)
+{
+    hhi_lock_enter(&threads.lock);
+    size_t running = threads.running;
+    hhi_lock_leave(&threads.lock);
+    return running;
+}
+
+// ---- Tables of caches ---------------------------------------------------------------------------
+
+static uint32_t
+table_slot(const struct hhi_thread *thread, uint64_t heap_id)
+{
+    return (uint32_t)((heap_id * 0x9E3779B97F4A7C15u) >> 32) & (thread->table_capacity - 1);
+}
+
+// The entry that holds heap_id's cache, or the one where it belongs: NULL in it, or a cache free
+// for use.
+static struct hhi_cache **
+table_entry(struct hhi_thread *thread, uint64_t heap_id)
+{
+    struct hhi_cache **reusable = NULL;
+    uint32_t slot = table_slot(thread, heap_id);
+    for (;; slot = (slot + 1) & (thread->table_capacity - 1)) {
+        struct hhi_cache **entry = &thread->table[slot];
+        if (*entry == NULL)
+            return reusable != NULL ? reusable : entry;
+        // order: acquire [TC-1] 0 means that the heap's end has emptied the cache.
+        uint64_t id = hh_load_acquire(&(*entry)->heap_id);
+        if (id == heap_id)
+            return entry;
+        if (id == 0 && reusable == NULL)
+            reusable = entry;
+    }
+}
+
+// Make room for one more cache. Caches of ended heaps go to the spare list.
+static bool
+table_reserve(struct hhi_thread *thread)
+{
+    if (thread->table_used * 2 < thread->table_capacity)
+        return true;
+    struct hhi_cache **old = thread->table;
+    uint32_t old_capacity = thread->table_capacity, live = 0;
+    for (uint32_t slot = 0; slot < old_capacity; slot++)
+        // order: acquire [TC-1].
+        live += old[slot] != NULL && hh_load_acquire(&old[slot]->heap_id) != 0;
+    uint32_t capacity = old_capacity == 0 ? 16 : old_capacity;
+    if (live * 4 > capacity)
+        capacity *= 2;
+    struct hhi_cache **table = hhi_meta_alloc(capacity * sizeof *table);
+    if (table == NULL)
+        return false;
+    thread->table = table;
+    thread->table_capacity = capacity;
+    thread->table_used = 0;
+    for (uint32_t slot = 0; slot < old_capacity; slot++) {
+        struct hhi_cache *cache = old[slot];
+        if (cache == NULL)
+            continue;
+        // order: acquire [TC-1].
+        uint64_t id = hh_load_acquire(&cache->heap_id);
+        if (id == 0) {
+            cache->next_of_heap = thread->spare;
+            thread->spare = cache;
+        } else {
+            *table_entry(thread, id) = cache;
+            thread->table_used++;
+        }
+    }
+    return true;
+}
+
+static struct hhi_cache *
+cache_make(struct hhi_thread *thread)
+{
+    struct hhi_cache *cache = thread->spare;
+    if (cache != NULL) {
+        thread->spare = cache->next_of_heap;
+        return cache;
+    }
+    cache = hhi_meta_alloc(sizeof *cache);
+    if (cache != NULL)
+        cache_init(cache, thread);
+    return cache;
+}
+
+struct hhi_cache *
+hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap)
+{
+    struct hhi_cache **recent = &thread->recent[heap->id % HHI_RECENT_CACHES];
+    if (heap == &hhi_default_heap)
+        return *recent = &thread->main;
+    // relaxed: only the end of the heap changes it, which the caller excludes.
+    if (hh_load_relaxed(&(*recent)->heap_id) == heap->id)
+        return *recent;
+    if (thread->table_capacity == 0)
+        return NULL;
+    struct hhi_cache *cache = *table_entry(thread, heap->id);
+    // relaxed: as above.
+    if (cache == NULL || hh_load_relaxed(&cache->heap_id) != heap->id)
+        return NULL;
+    *recent = cache;
+    return cache;
+}
+
+struct hhi_cache *
+hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
+{
+    struct hhi_cache *cache = hhi_cache_find(thread, heap);
+    if (cache != NULL)
+        return cache;
+    if (!table_reserve(thread))
+        return NULL;
+    struct hhi_cache **entry = table_entry(thread, heap->id);
+    if (*entry == NULL) {
+        cache = cache_make(thread);
+        if (cache == NULL)
+            return NULL;
+        *entry = cache;
+        thread->table_used++;
+    }
+    cache = *entry;
+    cache_attach(cache, heap);
+    thread->recent[heap->id % HHI_RECENT_CACHES] = cache;
+    return cache;
+}
+
+void
+hhi_thread_for_each_cache(struct hhi_thread *thread,
+                          void (*visit)(void *arg, struct hhi_cache *cache), void *arg)
+{
+    visit(arg, &thread->main);
+    for (uint32_t slot = 0; slot < thread->table_capacity; slot++)
+        // order: acquire [TC-1] 0 means an empty cache of no heap.
+        if (thread->table[slot] != NULL && hh_load_acquire(&thread->table[slot]->heap_id) != 0)
+            visit(arg, thread->table[slot]);
+}
+
+static void
+thread_repair(void *arg, struct hhi_cache *cache)
+{
+    (void)arg;
+    hhi_cache_repair(cache);
+}
+
+// ---- Fork ---------------------------------------------------------------------------------------
+
+void
+hhi_threads_fork_prepare(void)
+{
+    hhi_lock_enter(&threads.lock);
+}
+
+void
+hhi_threads_fork_parent(void)
+{
+    hhi_lock_leave(&threads.lock);
+}
+
+void
+hhi_threads_fork_child(struct hhi_thread *own)
+{
+    hhi_lock_reset(&threads.lock);
+    threads.orphans = NULL;
+    threads.running = hhi_thread_is_real(own);
+    size_t orphans = 0;
+    for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL;
+         thread = thread->next_all) {
+        if (thread == own)
+            continue;
+        thread->torn = true;
+        thread->borrowed = false;
+        // relaxed: the only thread of the process.
+        hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
+        thread->next_orphan = threads.orphans;
+        threads.orphans = thread;
+        orphans++;
+    }
+    // relaxed: the only thread of the process.
+    hh_store_relaxed(&threads.orphan_count, orphans);
+    hhi_guard_fork_child(hhi_thread_is_real(own) ? &own->guard : NULL);
+    if (orphans > 0 && hhi_thread_is_real(own))
+        hhi_thread_for_each_cache(own, thread_repair, NULL);
+}

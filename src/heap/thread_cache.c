@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: MIT
+// heap/thread_cache.c - how a cache gets blocks, and what becomes of its slabs.
+#include "heap/thread_cache.h"
+
+#include "base/check.h"
+#include "heap/sweep.h"
+#include "os/os.h"
+
+struct hhi_cache hhi_cache_none;
+
+enum {
+    FULL_RETURNS_DIVISOR = 8, // a full slab is used again when an eighth of it is free
+    SPARSE_DIVISOR = 4,       // a slab less than a quarter live may be shared
+};
+// A thread keeps this much in partly used slabs before it shares sparse ones.
+#define SHARE_ABOVE_BYTES ((size_t)4 << 20)
+
+static uint32_t
+slab_block_count(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    return hh_load_relaxed(&slab->block_count);
+}
+
+static unsigned
+slab_class(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    return hh_load_relaxed(&slab->class_index);
+}
+
+static size_t
+slab_run_bytes(struct hhi_slab *slab)
+{
+    return (size_t)hhi_class_granules(slab_class(slab)) << HHI_GRANULE_SHIFT;
+}
+
+static struct hhi_cache *
+slab_owner(struct hhi_slab *slab)
+{
+    // relaxed: the caller is the owner's thread or holds the token [SL-3].
+    return hh_load_relaxed(&slab->owner);
+}
+
+// True: the caller has the token now.
+static bool
+token_take(struct hhi_slab *slab)
+{
+    // order: seq_cst [SL-2]; acquire: what its last holder did.
+    return hh_exchange_seq_cst(&slab->token, 1) == 0;
+}
+
+static void
+token_give(struct hhi_slab *slab)
+{
+    // order: seq_cst [SL-2] comes before the scan of the links; release: owner and lists [SL-3].
+    hh_exchange_seq_cst(&slab->token, 0);
+}
+
+// ---- Partial list -------------------------------------------------------------------------------
+
+static void
+partial_push(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    struct hhi_slab **list = &cache->partial[slab_class(slab)];
+    slab->state = HHI_SLAB_PARTIAL;
+    slab->previous = NULL;
+    slab->next = *list;
+    if (*list != NULL)
+        (*list)->previous = slab;
+    *list = slab;
+    cache->partial_bytes += slab_run_bytes(slab);
+}
+
+static void
+partial_remove(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    if (slab->previous != NULL)
+        slab->previous->next = slab->next;
+    else
+        cache->partial[slab_class(slab)] = slab->next;
+    if (slab->next != NULL)
+        slab->next->previous = slab->previous;
+    slab->next = slab->previous = NULL;
+    cache->partial_bytes -= slab_run_bytes(slab);
+}
+
+// ---- Events -------------------------------------------------------------------------------------
+
+// Take a slab off its owner: it has no owner afterwards, and the caller holds the token.
+static bool
+slab_disown(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    if (!token_take(slab))
+        return false; // on its way to the inbox; the drain will see to it
+    partial_remove(cache, slab);
+    // relaxed: the token's holder changes the owner [SL-3].
+    hh_store_relaxed(&slab->owner, &hhi_cache_none);
+    return true;
+}
+
+// A partial slab: is it empty, or sparse enough to be shared? Else set the next event.
+static void
+partial_event(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    uint32_t live = hhi_slab_count_live(slab);
+    uint32_t sparse = slab_block_count(slab) / SPARSE_DIVISOR;
+    if (live == 0) {
+        // No block is left to free locally; if the token is gone, the drain comes back here.
+        slab->credit = 0;
+        if (slab_disown(cache, slab))
+            hhi_heap_retire_slab(slab);
+    } else if (live <= sparse && cache->partial_bytes > SHARE_ABOVE_BYTES) {
+        slab->credit = (int32_t)live;
+        if (slab_disown(cache, slab))
+            hhi_heap_share_slab(slab);
+    } else {
+        slab->credit = (int32_t)(live > sparse ? live - sparse : live);
+    }
+}
+
+void
+hhi_slab_event(struct hhi_slab *slab)
+{
+    struct hhi_cache *cache = slab_owner(slab);
+    if (slab->state == HHI_SLAB_FULL) {
+        partial_push(cache, slab);
+        uint32_t count = slab_block_count(slab);
+        uint32_t freed = count / FULL_RETURNS_DIVISOR;
+        if (freed == 0)
+            freed = 1;
+        uint32_t sparse = count / SPARSE_DIVISOR;
+        slab->credit = (int32_t)(count - freed > sparse ? count - freed - sparse : 1);
+    } else if (slab->state == HHI_SLAB_PARTIAL) {
+        partial_event(cache, slab);
+    } else {
+        slab->credit = HHI_CREDIT_NEVER;
+    }
+}
+
+static void
+slab_becomes_full(struct hhi_slab *slab)
+{
+    uint32_t returns = slab_block_count(slab) / FULL_RETURNS_DIVISOR;
+    slab->state = HHI_SLAB_FULL;
+    slab->credit = (int32_t)(returns == 0 ? 1 : returns);
+}
+
+// ---- Frees by other threads ---------------------------------------------------------------------
+
+void
+hhi_cache_notify(struct hhi_slab *slab)
+{
+    struct hhi_cache *cache = slab_owner(slab);
+    // relaxed: only a guess for the exchange below.
+    struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
+    do {
+        slab->inbox_next = head;
+        // order: release [SL-4] publishes inbox_next.
+    } while (!hh_cas_weak_release(&cache->inbox, &head, slab));
+    hhi_sweep_note(slab_run_bytes(slab));
+}
+
+// Collect from one slab of the inbox; the token is in the caller's hands and goes back.
+static void
+inbox_collect(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    token_give(slab);
+    uint32_t collected = hhi_slab_collect(slab);
+    if (slab->state == HHI_SLAB_CURRENT)
+        return;
+    slab->credit -= (int32_t)collected;
+    if (slab->credit > 0)
+        return;
+    if (slab->state == HHI_SLAB_FULL)
+        partial_push(cache, slab);
+    partial_event(cache, slab);
+}
+
+void
+hhi_cache_drain(struct hhi_cache *cache)
+{
+    // relaxed: a first look without a locked instruction.
+    if (hh_load_relaxed(&cache->inbox) == NULL)
+        return;
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    // relaxed: only this thread writes it, the sweeper compares it with itself.
+    hh_store_relaxed(&thread->drains, hh_load_relaxed(&thread->drains) + 1);
+    // order: acquire [SL-4] inbox_next of all that was pushed.
+    struct hhi_slab *slab = hh_exchange_acquire(&cache->inbox, NULL);
+    while (slab != NULL) {
+        struct hhi_slab *next = slab->inbox_next;
+        inbox_collect(cache, slab);
+        slab = next;
+    }
+}
+
+// ---- Refill -------------------------------------------------------------------------------------
+
+// Make what the slab has free the bin's list. False: nothing is free.
+static bool
+bin_load(struct hhi_bin *bin, struct hhi_slab *slab)
+{
+    if (slab->head != HHI_LINK_END) {
+        bin->head = slab->head;
+        slab->head = HHI_LINK_END;
+    } else if (slab->freed != HHI_LINK_END) {
+        bin->head = slab->freed;
+        slab->freed = HHI_LINK_END;
+        slab->head_fresh = false;
+    } else if (slab->init < slab_block_count(slab)) {
+        bin->head = hhi_slab_extend(slab);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void
+bin_install(struct hhi_bin *bin, struct hhi_slab *slab)
+{
+    slab->state = HHI_SLAB_CURRENT;
+    slab->credit = HHI_CREDIT_NEVER;
+    slab->purged = false;
+    bin->slab = slab;
+    slab_owner(slab)->shared_all = false;
+    // relaxed (both): fixed while carved.
+    bin->links = hh_load_relaxed(&slab->links);
+    bin->block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    bin->base = hhi_slab_base(slab);
+}
+
+// Take over a slab that has no owner and is in no list; the caller holds its token.
+static void
+cache_adopt(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    // relaxed: the token's holder changes the owner [SL-3].
+    hh_store_relaxed(&slab->owner, cache);
+    // relaxed: a hint for slabs without owner.
+    hh_store_relaxed(&slab->touched, 0);
+    token_give(slab);
+    hhi_slab_collect(slab);
+}
+
+static struct hhi_slab *
+cache_pop_partial(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_slab *slab = cache->partial[class_index];
+    if (slab != NULL)
+        partial_remove(cache, slab);
+    return slab;
+}
+
+// A slab of the heap that nobody owns.
+static struct hhi_slab *
+cache_adopt_shared(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_slab *slab = hhi_heap_take_shared(cache->heap, class_index);
+    if (slab != NULL)
+        cache_adopt(cache, slab);
+    return slab;
+}
+
+// Share what threads that ended have left of this heap, one record at a time.
+static struct hhi_slab *
+cache_adopt_orphaned(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_thread *orphan = hhi_orphan_take_for(cache->heap);
+    if (orphan == NULL)
+        return NULL;
+    hhi_cache_share_all(hhi_cache_find(orphan, cache->heap));
+    hhi_orphan_put(orphan);
+    return cache_adopt_shared(cache, class_index);
+}
+
+static struct hhi_slab *
+cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    struct hhi_slab *slab = hhi_heap_carve(cache->heap, class_index, level);
+    if (slab != NULL)
+        cache_adopt(cache, slab);
+    return slab;
+}
+
+// The next slab to take blocks from, in no list. NULL: refused.
+static struct hhi_slab *
+cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    struct hhi_slab *slab = cache_pop_partial(cache, class_index);
+    if (slab == NULL) {
+        hhi_cache_drain(cache);
+        slab = cache_pop_partial(cache, class_index);
+    }
+    if (slab == NULL)
+        slab = cache_adopt_shared(cache, class_index);
+    if (slab == NULL)
+        slab = cache_adopt_orphaned(cache, class_index);
+    if (slab == NULL)
+        slab = cache_carve(cache, class_index, level);
+    return slab;
+}
+
+void *
+hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    struct hhi_bin *bin = &cache->bins[class_index];
+    while (bin->slab == NULL || !bin_load(bin, bin->slab)) {
+        if (bin->slab != NULL)
+            slab_becomes_full(bin->slab);
+        bin->slab = NULL;
+        struct hhi_slab *slab = cache_next_slab(cache, class_index, level);
+        if (slab == NULL)
+            return NULL;
+        bin_install(bin, slab);
+    }
+    uint32_t index = bin->head;
+    // relaxed (both): the owner's own list.
+    bin->head = hh_load_relaxed(&bin->links[index]);
+    hh_store_relaxed(&bin->links[index], HHI_LINK_LIVE);
+    return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
+}
+
+// ---- A cache as a whole -------------------------------------------------------------------------
+
+// A slab put in the partial list without an event: the next one is when it may be empty.
+static void
+partial_rest(struct hhi_slab *slab)
+{
+    uint32_t live = hhi_slab_count_live(slab);
+    slab->credit = (int32_t)(live == 0 ? 1 : live);
+}
+
+// Take the current slab out of its bin and put it in the partial list.
+static void
+bin_unload(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_bin *bin = &cache->bins[class_index];
+    struct hhi_slab *slab = bin->slab;
+    if (slab == NULL)
+        return;
+    slab->head = bin->head;
+    bin->head = HHI_LINK_END;
+    bin->slab = NULL;
+    if (slab->head == HHI_LINK_END && slab->freed == HHI_LINK_END &&
+        slab->init == slab_block_count(slab)) {
+        slab_becomes_full(slab);
+        return;
+    }
+    partial_push(cache, slab);
+    partial_rest(slab);
+}
+
+void
+hhi_cache_share_all(struct hhi_cache *cache)
+{
+    hhi_cache_drain(cache);
+    cache->shared_all = true;
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        bin_unload(cache, class_index);
+        struct hhi_slab *next;
+        for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = next) {
+            next = slab->next;
+            if (!slab_disown(cache, slab))
+                continue;
+            if (hhi_slab_count_live(slab) == 0)
+                hhi_heap_retire_slab(slab);
+            else
+                hhi_heap_share_slab(slab);
+        }
+    }
+}
+
+size_t
+hhi_cache_purge(struct hhi_cache *cache)
+{
+    size_t purged_bytes = 0;
+    hhi_cache_drain(cache);
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        bin_unload(cache, class_index);
+        struct hhi_slab *next;
+        for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = next) {
+            next = slab->next;
+            slab->head_fresh = false;
+            if (hhi_slab_count_live(slab) == 0 && slab_disown(cache, slab))
+                hhi_heap_retire_slab(slab);
+            else
+                purged_bytes += hhi_slab_purge_owned(slab);
+        }
+    }
+    return purged_bytes;
+}
+
+void
+hhi_cache_reset(struct hhi_cache *cache)
+{
+    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
+        cache->bins[class_index] = (struct hhi_bin){.head = HHI_LINK_END};
+        cache->partial[class_index] = NULL;
+    }
+    cache->partial_bytes = 0;
+    cache->swept_head = NULL;
+    // relaxed: nobody owns or frees blocks of this cache now.
+    hh_store_relaxed(&cache->inbox, NULL);
+}
+
+void
+hhi_cache_rebuild(struct hhi_cache *cache)
+{
+    struct hh_heap *heap = cache->heap;
+    hhi_lock_enter(&heap->lock); // the heap may be ended by another thread meanwhile
+    // relaxed: written under the heap's lock.
+    bool ended = hh_load_relaxed(&cache->heap_id) != heap->id;
+    if (!ended)
+        hhi_cache_reset(cache);
+    for (struct hhi_slab *slab = ended ? NULL : heap->runs; slab != NULL; slab = slab->heap_next) {
+        // relaxed (both): the cache's thread is gone, only the caller acts as the owner.
+        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache)
+            continue;
+        // A notification that was never finished is made good by looking at every link.
+        token_give(slab);
+        hhi_slab_rebuild(slab);
+        slab->next = slab->previous = NULL;
+        slab->inbox_next = NULL;
+        if (slab->freed == HHI_LINK_END && slab->init == slab_block_count(slab)) {
+            slab_becomes_full(slab);
+        } else {
+            partial_push(cache, slab);
+            partial_rest(slab);
+        }
+    }
+    hhi_lock_leave(&heap->lock);
+}
+
+void
+hhi_cache_repair(struct hhi_cache *cache)
+{
+    struct hh_heap *heap = cache->heap;
+    hhi_cache_drain(cache);
+    hhi_lock_enter(&heap->lock);
+    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next) {
+        // relaxed (all): the only thread of the process.
+        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache ||
+            hh_load_relaxed(&slab->token) == 0)
+            continue;
+        token_give(slab);
+        hhi_slab_collect(slab);
+        // The next local free, or the next notification, looks at it anew.
+        if (slab->state != HHI_SLAB_CURRENT)
+            slab->credit = 1;
+    }
+    hhi_lock_leave(&heap->lock);
+}
+
+void
+hhi_cache_check(struct hhi_cache *cache)
+{
+    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
+        struct hhi_bin *bin = &cache->bins[class_index];
+        HH_CHECK(bin->slab != NULL || bin->head == HHI_LINK_END); // I1
+        if (bin->slab != NULL) {
+            HH_CHECK(bin->slab->state == HHI_SLAB_CURRENT && slab_owner(bin->slab) == cache); // I2
+            HH_CHECK(bin->slab->head == HHI_LINK_END);
+            hhi_slab_check(bin->slab, bin->head);
+        }
+        for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = slab->next) {
+            HH_CHECK(slab->state == HHI_SLAB_PARTIAL && slab_owner(slab) == cache); // I2
+            hhi_slab_check(slab, slab->head);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap/thread_cache.h - a thread's share of each heap it uses.
+ *
+ * Layer: heap. May include: base, os, options, meta, slab, heap/limit.h.
+ *
+ *   hhi_self --> hhi_thread
+ *                 main      the cache of the default heap
+ *                 recent[]  caches of other heaps, by heap id modulo 64: a guess, always checked
+ *                 table     all caches of other heaps, by heap id: open addressing
+ *                 guard     for guarded sections
+ *
+ *   hhi_cache
+ *     bins[class]      the current slab's list to take from, and what turns a number into an address
+ *     partial[class]   slabs with free blocks
+ *     inbox            slabs in which other threads have freed blocks
+ *
+ * A thread without a record has hhi_self == &hhi_thread_none, whose bins are empty: the first
+ * malloc takes the ordinary slow path and makes one. When a thread ends, its record goes whole, with
+ * all slabs, to the list of orphans; the next thread to start takes it whole. Slabs name their
+ * owner by the cache's address, so that neither step touches a slab.
+ *
+ * Thread rules: a cache is used by the thread that runs it, or by whoever has taken its record from
+ * the orphans; inbox is pushed to by any thread and taken by the owner or by the sweeper, whole.
+ *
+ * Invariants
+ *   I1  bins[c].slab == NULL implies bins[c].head == HHI_LINK_END.
+ *   I2  a slab owned by a cache is: in a bin (CURRENT), in partial (PARTIAL), or in neither (FULL).
+ *   I3  records of threads and caches are never unmapped; a cache serves one thread record for ever.
+ *
+ * Memory ordering
+ *   TC-1  heap_id of a cache: release when its heap has ended and the cache is empty -> acquire
+ *         before the cache is used for another heap.
+ *   TC-2  list of all threads: release push -> acquire walk: the record's fields.
+ */
+#ifndef HHI_HEAP_THREAD_CACHE_H
+#define HHI_HEAP_THREAD_CACHE_H
+
+#include <hostheap/hostheap.h>
+
+#include "heap/limit.h"
+#include "os/lock.h"
+#include "slab/guard.h"
+#include "slab/slab.h"
+
+// 32 bytes, two in a cache line.
+struct hhi_bin {
+    uint32_t head; // number of the next block, HHI_LINK_END if none
+    uint32_t block_bytes;
+    hhi_link *links;
+    uintptr_t base;        // address of block 0
+    struct hhi_slab *slab; // the current slab, or NULL
+};
+static_assert(sizeof(struct hhi_bin) == 32, "two bins in a cache line");
+
+struct hhi_cache {
+    struct hhi_bin bins[HHI_CLASSES];
+    struct hhi_slab *partial[HHI_CLASSES];
+    size_t partial_bytes;                // size of the slabs in partial
+    bool shared_all;                     // nothing was taken from a slab since all were shared
+    struct hh_heap *heap;                // fixed while heap_id is
+    _Atomic(struct hhi_thread *) thread; // fixed once made
+    _Atomic uint64_t heap_id;       // 0 = the heap has ended, the cache may be used again [TC-1]
+    struct hhi_cache *next_of_heap; // all caches of a heap, under its lock
+    // Pushed to by other threads: a line of its own.
+    _Atomic(struct hhi_slab *) inbox __attribute__((aligned(HH_CACHE_LINE_BYTES)));
+    struct hhi_slab *swept_head; // the sweeper's: head of the inbox it last looked through
+    uint32_t swept_drains;       // the sweeper's: thread->drains at that time
+};
+
+enum { HHI_RECENT_CACHES = 64 };
+
+enum hhi_thread_state {
+    HHI_THREAD_RUNNING = 1, // some thread's hhi_self
+    HHI_THREAD_ORPHAN = 2,  // in the list of orphans
+};
+
+struct hhi_thread {
+    struct hhi_cache main; // first: &thread->main is the address of the record
+    struct hhi_cache *recent[HHI_RECENT_CACHES];
+    struct hhi_cache **table; // capacity is a power of two, or NULL
+    uint32_t table_capacity, table_used;
+    struct hhi_guard guard;
+    struct hhi_thread *next_all;    // list of all threads; fixed [TC-2]
+    struct hhi_thread *next_orphan; // under the lock of the thread list
+    _Atomic uint8_t state;          // enum hhi_thread_state
+    bool torn;                      // its thread was lost in a fork: lists must be rebuilt
+    bool borrowed;                  // in use by a thread that had given up its own
+    struct hhi_cache *spare;        // empty caches of this record, by next_of_heap
+    uint32_t slow_events;           // for ticks
+    _Atomic uint32_t drains;        // inbox takes by the owner; the sweeper compares
+};
+
+struct hh_heap {
+    uint64_t id;
+    uint32_t flags;       // HHI_HEAP_*
+    struct hhi_lock lock; // rank: heap
+    struct hhi_budget budget;
+    // Under lock:
+    struct hhi_slab *shared[HHI_CLASSES]; // slabs without owner that have free blocks
+    struct hhi_slab *shared_last[HHI_CLASSES];
+    struct hhi_slab *tracked[HHI_CLASSES]; // slabs of DebugAlloc blocks that have free blocks
+    struct hhi_slab *runs;                 // all runs of the heap
+    struct hhi_cache *caches;              // all its caches
+    size_t slab_count;
+    uint64_t slabs_carved, slabs_retired;
+    struct hh_heap *next; // list of heaps, under heaps.lock
+    bool ended;
+    char name[32];
+    _Atomic uint64_t bad_frees;
+    _Atomic uint32_t shared_count; // slabs in shared; a hint without the lock
+};
+
+extern struct hhi_thread hhi_thread_none; // of a thread that has no record yet
+extern struct hhi_thread hhi_thread_dead; // of a thread whose record is given up already
+extern struct hhi_cache hhi_cache_none;   // owner of slabs that nobody owns
+extern HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self __attribute__((visibility("hidden")));
+extern struct hh_heap hhi_default_heap;
+
+/*
+ * What the process layer supplies: bring the library up (once, idempotent), and remember a thread's
+ * record so that hhi_thread_exit is called with it when the thread ends.
+ */
+extern void (*const hhi_process_up)(void);
+extern void (*const hhi_process_watch_thread)(struct hhi_thread *thread);
+
+static inline bool
+hhi_thread_is_real(const struct hhi_thread *thread)
+{
+    return thread != &hhi_thread_none && thread != &hhi_thread_dead;
+}
+
+/*
+ * The calling thread's record, made or adopted if need be. NULL when there is no memory. For a
+ * thread that has given its record up already a borrowed one: hhi_thread_return it at the end.
+ */
+struct hhi_thread *hhi_thread_get(void);
+void hhi_thread_return(struct hhi_thread *thread);
+// The thread ends: its record becomes an orphan.
+void hhi_thread_exit(struct hhi_thread *thread);
+
+// The cache of a heap in a record the caller runs; made if need be. NULL: no memory.
+struct hhi_cache *hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap);
+// The same without making one.
+struct hhi_cache *hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap);
+
+// A block of class_index, when the bin's list is empty. NULL: refused.
+void *hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level);
+// credit of a slab of this thread has run out.
+void hhi_slab_event(struct hhi_slab *slab);
+// Take the inbox and make what other threads freed available.
+void hhi_cache_drain(struct hhi_cache *cache);
+// Put a slab whose token the caller has just taken into its owner's inbox.
+void hhi_cache_notify(struct hhi_slab *slab);
+// Make all slabs of a cache with free blocks ownerless, for others to adopt.
+void hhi_cache_share_all(struct hhi_cache *cache);
+// Give back the free pages inside the cache's slabs, and its empty slabs. Returns bytes.
+size_t hhi_cache_purge(struct hhi_cache *cache);
+// Forget the lists of all the cache's slabs and make them anew from the links.
+void hhi_cache_rebuild(struct hhi_cache *cache);
+// The heap has ended and its slabs are retired: make the cache ready for another heap.
+void hhi_cache_reset(struct hhi_cache *cache);
+// In the child of a fork: finish notifications of this cache that a lost thread had begun.
+void hhi_cache_repair(struct hhi_cache *cache);
+void hhi_cache_check(struct hhi_cache *cache);
+
+// End an empty slab that no list holds and whose token the caller holds.
+void hhi_heap_retire_slab(struct hhi_slab *slab);
+// Put a slab without owner into its heap's list. Token held.
+void hhi_heap_share_slab(struct hhi_slab *slab);
+// Carve with charge against the limits, and enter the run into the heap's list.
+struct hhi_slab *hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level);
+
+// Take a slab without owner out of its heap's list; the caller holds its token then. NULL: none.
+struct hhi_slab *hhi_heap_take_shared(struct hh_heap *heap, unsigned class_index);
+// All thread records, newest first.
+struct hhi_thread *hhi_thread_first(void);
+// Take an orphan for exclusive use, any one; NULL if there is none.
+struct hhi_thread *hhi_orphan_take(void);
+// Take one whose cache of this heap has slabs to share.
+struct hhi_thread *hhi_orphan_take_for(struct hh_heap *heap);
+// Take one that has a cache for which due holds.
+struct hhi_thread *hhi_orphan_take_if(bool (*due)(struct hhi_cache *cache));
+void hhi_orphan_put(struct hhi_thread *thread);
+size_t hhi_thread_count_running(void);
+// Rebuild a record lost in a fork before its first use.
+void hhi_thread_mend(struct hhi_thread *thread);
+
+// Calls visit with each cache of a record the caller runs that belongs to a heap.
+void hhi_thread_for_each_cache(struct hhi_thread *thread,
+                               void (*visit)(void *arg, struct hhi_cache *cache), void *arg);
+
+void hhi_threads_fork_prepare(void);
+void hhi_threads_fork_parent(void);
+// Every record but own becomes an orphan to be rebuilt.
+void hhi_threads_fork_child(struct hhi_thread *own);
+
+#endif

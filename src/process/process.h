@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+/*
+ * process/process.h - how the library comes up, and what happens to it at fork and thread exit.
+ *
+ * Layer: process. May include: everything below. The one place that knows every module.
+ */
+#ifndef HHI_PROCESS_PROCESS_H
+#define HHI_PROCESS_PROCESS_H
+
+#include "base/compiler.h"
+
+/*
+ * Bring the library up. Idempotent; called by the first use and by a constructor. May run before
+ * libc is initialised (the dynamic loader's first malloc), so it uses nothing of libc that
+ * allocates or locks.
+ */
+void hhi_process_start(void);
+
+#endif

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: MIT
+// region/run.c - runs of granules: taken, given back, purged.
+#include "region/run.h"
+
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "meta/meta_arena.h"
+#include "options/options.h"
+#include "os/lock.h"
+#include "os/os.h"
+#include "region/window.h"
+
+enum {
+    REGIONS_MAX = 16384,
+    GRANULES_PER_MIB = 16,
+    COMMIT_STEP_GRANULES = 32, // 2 MiB: what one mprotect commits
+    WORD_BITS = 64,
+};
+
+struct region {
+    uint32_t first, granules;    // where it lies; fixed
+    uint32_t committed_granules; // a prefix; fixed once it is the whole
+    uint32_t free_granules, dirty_granules;
+    uint32_t longest_hint; // no free run is longer; may be too large
+    uint32_t lowest_hint;  // no free granule is lower; may be too low
+    bool executable;
+    bool active;         // false: released, its addresses may be reserved again
+    uint64_t *free_map;  // 1 = free
+    uint64_t *dirty_map; // 1 = free and dirty
+    uint32_t *freed_ms;  // per granule: when it became dirty (low 32 bits)
+};
+
+// Everything under lock unless it says otherwise.
+static struct {
+    struct hhi_lock lock;
+    struct region *regions[REGIONS_MAX];
+    _Atomic uint32_t region_count; // only grows; read by anyone
+    uint32_t next_granule;         // where the next region is tried
+    size_t reserved_granules;
+    size_t committed_granules;
+    _Atomic size_t dirty_granules; // written under lock, read by anyone
+    uint64_t purged_bytes;
+} runs;
+
+static bool
+map_test(const uint64_t *map, uint32_t bit)
+{
+    return (map[bit / WORD_BITS] >> (bit % WORD_BITS)) & 1;
+}
+
+// Set or clear bits [first, first + count); returns how many changed.
+static uint32_t
+map_assign(uint64_t *map, uint32_t first, uint32_t count, bool value)
+{
+    uint32_t changed = 0;
+    while (count > 0) {
+        uint32_t offset = first % WORD_BITS;
+        uint32_t here = WORD_BITS - offset < count ? WORD_BITS - offset : count;
+        uint64_t mask = (here == WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << here) - 1) << offset;
+        uint64_t *word = &map[first / WORD_BITS];
+        changed += (uint32_t)__builtin_popcountl(mask & (value ? ~*word : *word));
+        *word = value ? *word | mask : *word & ~mask;
+        first += here;
+        count -= here;
+    }
+    return changed;
+}
+
+// First bit at or after from that has value; limit if none.
+static uint32_t
+map_next(const uint64_t *map, uint32_t from, uint32_t limit, bool value)
+{
+    while (from < limit) {
+        uint64_t word = map[from / WORD_BITS];
+        if (!value)
+            word = ~word;
+        word >>= from % WORD_BITS;
+        if (word != 0) {
+            uint32_t found = from + (uint32_t)__builtin_ctzl(word);
+            return found < limit ? found : limit;
+        }
+        from = (from / WORD_BITS + 1) * WORD_BITS;
+    }
+    return limit;
+}
+
+static void
+dirty_add(int64_t granules)
+{
+    // relaxed: written under the lock only; readers want a rough figure.
+    hh_store_relaxed(&runs.dirty_granules,
+                     hh_load_relaxed(&runs.dirty_granules) + (size_t)granules);
+}
+
+// ---- Regions ------------------------------------------------------------------------------------
+
+static uint32_t
+region_default_granules(void)
+{
+    size_t size_bytes = hhi_opt.region_bytes;
+    if (size_bytes == 0) {
+        size_bytes = (hhi_window.granules << HHI_GRANULE_SHIFT) / 32;
+        if (size_bytes > (size_t)64 << 20) {
+            // A large heap takes larger steps: fewer regions to look through.
+            size_bytes = (runs.reserved_granules << HHI_GRANULE_SHIFT) / 4;
+            if (size_bytes < (size_t)64 << 20)
+                size_bytes = (size_t)64 << 20;
+            if (size_bytes > (size_t)1 << 30)
+                size_bytes = (size_t)1 << 30;
+        }
+    }
+    if (size_bytes < (size_t)1 << 20)
+        size_bytes = (size_t)1 << 20;
+    return (uint32_t)(hh_align_up(size_bytes, (size_t)1 << 20) >> HHI_GRANULE_SHIFT);
+}
+
+// Reserve granules somewhere above what was used so far. 0 or -errno.
+static int
+region_reserve(uint32_t granules, uint32_t *first)
+{
+    uint32_t step = GRANULES_PER_MIB;
+    for (size_t at = runs.next_granule; at + granules <= hhi_window.granules; at += step) {
+        intptr_t result = hhi_os_reserve((void *)hhi_granule_address((uint32_t)at),
+                                         (size_t)granules << HHI_GRANULE_SHIFT);
+        if (result >= 0) {
+            *first = (uint32_t)at;
+            return 0;
+        }
+        if (result != -EEXIST)
+            return (int)result;
+        // Something foreign stands there: step over it, faster and faster.
+        if (step < 1u << 14)
+            step *= 2;
+    }
+    return -ENOMEM;
+}
+
+static struct region *
+region_record(uint32_t granules)
+{
+    size_t map_bytes = (granules + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t);
+    struct region *region = hhi_meta_alloc(sizeof *region);
+    char *maps = hhi_meta_alloc(2 * map_bytes + granules * sizeof(uint32_t));
+    if (region == NULL || maps == NULL)
+        return NULL;
+    region->free_map = (uint64_t *)(void *)maps;
+    region->dirty_map = (uint64_t *)(void *)(maps + map_bytes);
+    region->freed_ms = (uint32_t *)(void *)(maps + 2 * map_bytes);
+    return region;
+}
+
+static void
+region_start(struct region *region, uint32_t index, bool executable)
+{
+    region->committed_granules = 0;
+    region->free_granules = region->longest_hint = region->granules;
+    region->dirty_granules = region->lowest_hint = 0;
+    region->executable = executable;
+    region->active = true;
+    map_assign(region->free_map, 0, region->granules, true);
+    map_assign(region->dirty_map, 0, region->granules, false);
+    for (uint32_t mib = 0; mib < region->granules / GRANULES_PER_MIB; mib++)
+        // relaxed: read under the lock only.
+        hh_store_relaxed(&hhi_window.region_of[region->first / GRANULES_PER_MIB + mib], index + 1);
+    runs.reserved_granules += region->granules;
+}
+
+// Reserve the addresses of a released region again, if one fits.
+static struct region *
+region_revive(uint32_t granules, bool executable)
+{
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count; index++) {
+        struct region *region = runs.regions[index];
+        if (region->active || region->granules < granules || region->granules > 2 * granules)
+            continue;
+        intptr_t result = hhi_os_reserve((void *)hhi_granule_address(region->first),
+                                         (size_t)region->granules << HHI_GRANULE_SHIFT);
+        if (result < 0)
+            continue;
+        region_start(region, index, executable);
+        return region;
+    }
+    return NULL;
+}
+
+static struct region *
+region_create(uint32_t granules, bool executable)
+{
+    // relaxed: written under the lock, which is held.
+    uint32_t index = hh_load_relaxed(&runs.region_count);
+    uint32_t first = 0;
+    if (index == REGIONS_MAX || region_reserve(granules, &first) != 0)
+        return NULL;
+    struct region *region = region_record(granules);
+    if (region == NULL || !hhi_window_cover((size_t)first + granules)) {
+        hhi_os_release((void *)hhi_granule_address(first), (size_t)granules << HHI_GRANULE_SHIFT);
+        return NULL;
+    }
+    region->first = first;
+    region->granules = granules;
+    runs.next_granule = first + granules;
+    region_start(region, index, executable);
+    runs.regions[index] = region;
+    // order: release [RN-1] publishes the region's record to readers without the lock.
+    hh_store_release(&runs.region_count, index + 1);
+    return region;
+}
+
+// A new region with room for count granules, as large as the system grants.
+static struct region *
+region_add(uint32_t count, bool executable)
+{
+    uint32_t needed = (uint32_t)hh_align_up(count, GRANULES_PER_MIB);
+    uint32_t granules = region_default_granules();
+    if (granules < needed)
+        granules = needed;
+    struct region *region = region_revive(granules, executable);
+    while (region == NULL && granules >= needed) {
+        region = region_create(granules, executable);
+        if (granules == needed)
+            break;
+        granules =
+            granules / 2 < needed ? needed : (granules / 2) & ~(uint32_t)(GRANULES_PER_MIB - 1);
+    }
+    return region;
+}
+
+static bool
+region_commit(struct region *region, uint32_t limit)
+{
+    if (limit <= region->committed_granules)
+        return true;
+    limit = (uint32_t)hh_align_up(limit, COMMIT_STEP_GRANULES);
+    if (limit > region->granules)
+        limit = region->granules;
+    uint32_t from = region->committed_granules;
+    if (hhi_os_commit((void *)hhi_granule_address(region->first + from),
+                      (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable) != 0)
+        return false;
+    region->committed_granules = limit;
+    runs.committed_granules += limit - from;
+    return true;
+}
+
+static void
+region_release(struct region *region)
+{
+    if (hhi_os_release((void *)hhi_granule_address(region->first),
+                       (size_t)region->granules << HHI_GRANULE_SHIFT) != 0)
+        return;
+    region->active = false;
+    region->free_granules = region->longest_hint = 0;
+    map_assign(region->free_map, 0, region->granules, false);
+    runs.reserved_granules -= region->granules;
+    runs.committed_granules -= region->committed_granules;
+    region->committed_granules = 0;
+}
+
+// ---- Runs ---------------------------------------------------------------------------------------
+
+// First fit for count free granules; UINT32_MAX if there is none.
+static uint32_t
+region_search(struct region *region, uint32_t count, uint32_t alignment)
+{
+    uint32_t longest = 0;
+    uint32_t at = map_next(region->free_map, region->lowest_hint, region->granules, true);
+    region->lowest_hint = at;
+    while (at < region->granules) {
+        uint32_t end = map_next(region->free_map, at, region->granules, false);
+        uint32_t aligned = at;
+        if (alignment > 1) {
+            uintptr_t address = hhi_granule_address(region->first + at);
+            uintptr_t bytes = (uintptr_t)alignment << HHI_GRANULE_SHIFT;
+            aligned += (uint32_t)((hh_align_up(address, bytes) - address) >> HHI_GRANULE_SHIFT);
+        }
+        if (aligned < end && end - aligned >= count)
+            return aligned;
+        if (end - at > longest)
+            longest = end - at;
+        at = map_next(region->free_map, end, region->granules, true);
+    }
+    region->longest_hint = longest;
+    return UINT32_MAX;
+}
+
+// Make free granules used; returns how many were clean.
+static uint32_t
+region_take(struct region *region, uint32_t at, uint32_t count)
+{
+    map_assign(region->free_map, at, count, false);
+    uint32_t dirty = map_assign(region->dirty_map, at, count, false);
+    region->free_granules -= count;
+    region->dirty_granules -= dirty;
+    dirty_add(-(int64_t)dirty);
+    return count - dirty;
+}
+
+static bool
+region_alloc(struct region *region, const struct hhi_run_request *request, struct hhi_run *run)
+{
+    if (!region->active || region->executable != request->executable ||
+        region->longest_hint < request->count)
+        return false;
+    uint32_t at = region_search(region, request->count, request->alignment);
+    if (at == UINT32_MAX || !region_commit(region, at + request->count))
+        return false;
+    run->first = region->first + at;
+    run->count = request->count;
+    run->clean_granules = region_take(region, at, request->count);
+    return true;
+}
+
+static struct region *
+region_of_granule(uint32_t granule)
+{
+    // relaxed: read under the lock that writers hold.
+    uint32_t index = hh_load_relaxed(&hhi_window.region_of[granule / GRANULES_PER_MIB]);
+    HH_CHECK(index != 0);
+    return runs.regions[index - 1];
+}
+
+bool
+hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
+{
+    bool done = false;
+    hhi_lock_enter(&runs.lock);
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count && !done; index++)
+        done = region_alloc(runs.regions[index], request, run);
+    if (!done && request->count <= hhi_window.granules) {
+        uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
+        struct region *region = region_add(needed, request->executable);
+        done = region != NULL && region_alloc(region, request, run);
+    }
+    hhi_lock_leave(&runs.lock);
+    return done;
+}
+
+bool
+hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules)
+{
+    bool done = false;
+    hhi_lock_enter(&runs.lock);
+    struct region *region = region_of_granule(first);
+    uint32_t at = first - region->first + count;
+    if (more <= region->granules && at <= region->granules - more &&
+        map_next(region->free_map, at, at + more, false) == at + more &&
+        region_commit(region, at + more)) {
+        *clean_granules = region_take(region, at, more);
+        done = true;
+    }
+    hhi_lock_leave(&runs.lock);
+    return done;
+}
+
+void
+hhi_run_free(uint32_t first, uint32_t count)
+{
+    uint32_t now_ms = (uint32_t)hhi_os_clock_ms();
+    hhi_lock_enter(&runs.lock);
+    struct region *region = region_of_granule(first);
+    uint32_t at = first - region->first;
+    HH_CHECK(map_assign(region->free_map, at, count, true) == count);
+    map_assign(region->dirty_map, at, count, true);
+    for (uint32_t granule = at; granule < at + count; granule++)
+        region->freed_ms[granule] = now_ms;
+    region->free_granules += count;
+    region->dirty_granules += count;
+    region->longest_hint = region->granules;
+    if (at < region->lowest_hint)
+        region->lowest_hint = at;
+    dirty_add(count);
+    hhi_lock_leave(&runs.lock);
+}
+
+// ---- Purging ------------------------------------------------------------------------------------
+
+static bool
+granule_due(const struct region *region, uint32_t at, uint64_t now_ms, uint32_t decay_ms)
+{
+    if (now_ms == HHI_RUN_ALL)
+        return true;
+    return (uint32_t)now_ms - region->freed_ms[at] >= decay_ms;
+}
+
+// The next run of dirty granules that are due, at or after from. False if there is none.
+static bool
+region_due_run(const struct region *region, uint32_t from, uint64_t now_ms, uint32_t decay_ms,
+               uint32_t *at, uint32_t *count)
+{
+    uint32_t granule = map_next(region->dirty_map, from, region->granules, true);
+    while (granule < region->granules && !granule_due(region, granule, now_ms, decay_ms))
+        granule = map_next(region->dirty_map, granule + 1, region->granules, true);
+    if (granule == region->granules)
+        return false;
+    uint32_t end = granule + 1;
+    while (end < region->granules && map_test(region->dirty_map, end) &&
+           granule_due(region, end, now_ms, decay_ms))
+        end++;
+    *at = granule;
+    *count = end - granule;
+    return true;
+}
+
+// Purge one run with the lock given up meanwhile: its granules are marked used.
+static size_t
+region_purge_run(struct region *region, uint32_t at, uint32_t count)
+{
+    region_take(region, at, count);
+    hhi_lock_leave(&runs.lock);
+    size_t size_bytes = (size_t)count << HHI_GRANULE_SHIFT;
+    bool purged = hhi_os_purge((void *)hhi_granule_address(region->first + at), size_bytes) == 0;
+    hhi_lock_enter(&runs.lock);
+    map_assign(region->free_map, at, count, true);
+    region->free_granules += count;
+    region->longest_hint = region->granules;
+    if (at < region->lowest_hint)
+        region->lowest_hint = at;
+    if (!purged) {
+        // Locked pages, say: they stay dirty, and are tried again after another decay time.
+        map_assign(region->dirty_map, at, count, true);
+        region->dirty_granules += count;
+        dirty_add(count);
+        for (uint32_t granule = at; granule < at + count; granule++)
+            region->freed_ms[granule] = (uint32_t)hhi_os_clock_ms();
+        return 0;
+    }
+    runs.purged_bytes += size_bytes;
+    return size_bytes;
+}
+
+static size_t
+region_purge(struct region *region, uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
+{
+    size_t purged_bytes = 0;
+    uint32_t from = 0, at, count;
+    while (purged_bytes < limit_bytes && region->active && region->dirty_granules > 0 &&
+           region_due_run(region, from, now_ms, decay_ms, &at, &count)) {
+        size_t most = ((limit_bytes - purged_bytes) >> HHI_GRANULE_SHIFT) + 1;
+        if (count > most)
+            count = (uint32_t)most;
+        purged_bytes += region_purge_run(region, at, count);
+        from = at + count;
+    }
+    return purged_bytes;
+}
+
+size_t
+hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
+{
+    size_t purged_bytes = 0;
+    bool keep_one = true; // an idle process keeps one region reserved; it costs no memory
+    hhi_lock_enter(&runs.lock);
+    // relaxed: written under the lock, which is held; regions added meanwhile can wait.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count && purged_bytes < limit_bytes; index++) {
+        struct region *region = runs.regions[index];
+        purged_bytes += region_purge(region, now_ms, decay_ms, limit_bytes - purged_bytes);
+        if (region->active && region->free_granules == region->granules &&
+            region->dirty_granules == 0) {
+            if (!keep_one || region->executable)
+                region_release(region);
+            keep_one = false;
+        }
+    }
+    hhi_lock_leave(&runs.lock);
+    return purged_bytes;
+}
+
+// ---- Figures, fork, check -----------------------------------------------------------------------
+
+size_t
+hhi_run_retained_bytes(void)
+{
+    // relaxed: a rough figure.
+    return hh_load_relaxed(&runs.dirty_granules) << HHI_GRANULE_SHIFT;
+}
+
+void
+hhi_run_read_stats(struct hhi_run_stats *stats)
+{
+    hhi_lock_enter(&runs.lock);
+    stats->regions = 0;
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count; index++)
+        stats->regions += runs.regions[index]->active;
+    stats->reserved_bytes = runs.reserved_granules << HHI_GRANULE_SHIFT;
+    stats->committed_bytes = runs.committed_granules << HHI_GRANULE_SHIFT;
+    stats->retained_bytes = hhi_run_retained_bytes();
+    stats->purged_bytes = runs.purged_bytes;
+    hhi_lock_leave(&runs.lock);
+}
+
+void
+hhi_run_fork_prepare(void)
+{
+    hhi_lock_enter(&runs.lock);
+}
+
+void
+hhi_run_fork_done(bool child)
+{
+    if (child)
+        hhi_lock_reset(&runs.lock);
+    else
+        hhi_lock_leave(&runs.lock);
+}
+
+static void
+region_check(const struct region *region)
+{
+    uint32_t free_granules = 0, dirty_granules = 0;
+    for (uint32_t at = 0; at < region->granules; at++) {
+        bool is_free = map_test(region->free_map, at), dirty = map_test(region->dirty_map, at);
+        HH_CHECK(!dirty || is_free);                                                         // I2
+        HH_CHECK(at < region->committed_granules || !region->active || (is_free && !dirty)); // I3
+        free_granules += is_free;
+        dirty_granules += dirty;
+        // relaxed: a run's granules change under the lock or by their only owner.
+        HH_CHECK(!is_free || hh_load_relaxed(&hhi_window.heads[region->first + at]) == 0); // I1
+    }
+    HH_CHECK(free_granules == region->free_granules);
+    HH_CHECK(dirty_granules == region->dirty_granules);
+}
+
+void
+hhi_run_check(void)
+{
+    hhi_lock_enter(&runs.lock);
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count; index++)
+        region_check(runs.regions[index]);
+    hhi_lock_leave(&runs.lock);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+/*
+ * region/run.h - runs of granules: taken, given back, purged.
+ *
+ * Layer: region. May include: base, os, diag, options, meta, region/window.h.
+ *
+ * A region is address space reserved at once and committed from its low end as it is used:
+ *
+ *   region->base                 committed_granules               granules
+ *   |##used##|..free..|##used##|..free, dirty..|.................. reserved, no access ........|
+ *
+ * A granule is used, or free and dirty (it may hold old contents and memory of the system), or
+ * free and clean (reads as zero, costs no memory). Dirty granules are retained for the decay time
+ * and then purged. The lowest fitting run is always taken, so that the high end empties and whole
+ * regions can be released.
+ *
+ * Thread rules: any thread; functions take the run lock (rank: run). Pages are purged outside of
+ * the lock, while their granules are marked used.
+ *
+ * Invariants
+ *   I1  a granule is free in exactly one region's map or belongs to exactly one run.
+ *   I2  dirty implies free; free and not dirty implies that the pages read as zero.
+ *   I3  granules at or above committed_granules are free and not dirty.
+ *
+ * Memory ordering
+ *   RN-1  region_count: release after the region's record is filled -> acquire by readers that do
+ *         not hold the lock.
+ */
+#ifndef HHI_REGION_RUN_H
+#define HHI_REGION_RUN_H
+
+#include "base/compiler.h"
+
+struct hhi_run {
+    uint32_t first;          // granule number
+    uint32_t count;          // granules
+    uint32_t clean_granules; // of these, how many used no memory before
+};
+
+// What hhi_run_alloc is asked for.
+struct hhi_run_request {
+    uint32_t count;     // granules, at least 1
+    uint32_t alignment; // the first granule's address is a multiple of that many granules
+    bool executable;    // from regions whose pages may hold code
+};
+
+// False when the system or the window has no room.
+bool hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run);
+// Take the more granules behind a run as well, if they are free. *clean_granules as above.
+bool hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules);
+// Give granules back. Their contents may be dirty.
+void hhi_run_free(uint32_t first, uint32_t count);
+
+/*
+ * Purge what has been free for decay_ms at now_ms (HHI_RUN_ALL: everything) and release regions
+ * that are empty. Returns the bytes that were dirty. At most limit_bytes, as near as granules allow.
+ */
+#define HHI_RUN_ALL UINT64_MAX
+size_t hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes);
+
+struct hhi_run_stats {
+    size_t regions;
+    size_t reserved_bytes;
+    size_t committed_bytes;
+    size_t retained_bytes;
+    uint64_t purged_bytes;
+};
+void hhi_run_read_stats(struct hhi_run_stats *stats);
+// Bytes free and dirty now; a relaxed read.
+size_t hhi_run_retained_bytes(void);
+
+void hhi_run_fork_prepare(void);
+void hhi_run_fork_done(bool child);
+// Walks all regions and checks I1..I3; traps when one does not hold.
+void hhi_run_check(void);
+
+#endif

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+/*
+ * region/window.h - where slab memory lies, and the tables that describe it.
+ *
+ * Layer: region. May include: base, os, diag, options, meta.
+ *
+ * All slab memory of the process lies in one window of address space. The window is not reserved:
+ * it is a range of addresses in which regions are reserved one by one, and where a foreign mapping
+ * stands in the way it is stepped over. The window is divided into granules of 64 KiB, numbered
+ * from 0; whatever is known of an address is found from its granule number alone:
+ *
+ *   window.base                                                     window.base + granules * 64 KiB
+ *   | region 0 (64 MiB) | region 1 | foreign | region 2 | ... not reserved yet ...          |tables|
+ *    <-- granule 0, 1, 2 ...                                                                   |
+ *                                                                                              v
+ *   tables (reserved whole, committed as far as regions reach):
+ *     records     128 bytes per granule: what the slab layer knows of the run that starts here
+ *     heads         4 bytes per granule: 1 + first granule of the run this one belongs to; 0 = none
+ *     region_of     4 bytes per MiB:     1 + index of the region
+ *
+ * The tables cost 0.2 % of the reserved address space, and memory only where it is used. Address
+ * arithmetic replaces a look-up: granule = (address - base) >> 16, total for any 64-bit value.
+ *
+ * Thread rules: base and the table pointers are written once, before any other thread is in the
+ * library. granule_limit only grows. heads is written by the holder of the run lock or by the only
+ * owner of the run, and read by anyone.
+ *
+ * Memory ordering
+ *   WN-1  granule_limit: release after the tables are committed -> acquire by whoever will follow a
+ *         granule number into them.
+ *   WN-2  heads: release after the run's record is filled -> acquire before the record is read.
+ */
+#ifndef HHI_REGION_WINDOW_H
+#define HHI_REGION_WINDOW_H
+
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+enum {
+    HHI_GRANULE_SHIFT = 16,
+    HHI_GRANULE_BYTES = 1 << HHI_GRANULE_SHIFT,
+    HHI_RECORD_SHIFT = 7,
+    HHI_RECORD_BYTES = 1 << HHI_RECORD_SHIFT,
+};
+
+struct hhi_window {
+    uintptr_t base;               // 0 before hhi_window_init
+    _Atomic size_t granule_limit; // granules whose tables are committed          [WN-1]
+    char *records;                // HHI_RECORD_BYTES each
+    _Atomic uint32_t *heads;      // [WN-2]
+    _Atomic uint32_t *region_of;  // per 16 granules
+    size_t granules;              // size of the window
+};
+extern struct hhi_window hhi_window;
+
+// Choose the window and reserve its tables. False if the system has not even room for the tables.
+bool hhi_window_init(void);
+// Commit the tables for granules below limit. Caller holds the run lock.
+bool hhi_window_cover(size_t limit);
+
+static inline uintptr_t
+hhi_granule_address(uint32_t granule)
+{
+    return hhi_window.base + ((uintptr_t)granule << HHI_GRANULE_SHIFT);
+}
+
+/*
+ * Granule number of any address; at least granule_limit if it is outside of what the tables cover.
+ */
+HH_FAST size_t
+hhi_granule_of(const void *address)
+{
+    return ((uintptr_t)address - hhi_window.base) >> HHI_GRANULE_SHIFT;
+}
+
+// First granule of the run that holds address, or UINT32_MAX.
+static inline uint32_t
+hhi_run_head_of(const void *address)
+{
+    size_t granule = hhi_granule_of(address);
+    // order: acquire [WN-1] the tables below the limit are committed.
+    if (granule >= hh_load_acquire(&hhi_window.granule_limit))
+        return UINT32_MAX;
+    // order: acquire [WN-2] the record of the run.
+    return hh_load_acquire(&hhi_window.heads[granule]) - 1;
+}
+
+static inline void *
+hhi_record_of(uint32_t granule)
+{
+    return hhi_window.records + ((size_t)granule << HHI_RECORD_SHIFT);
+}
+
+#endif

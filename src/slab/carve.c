@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+/*
+ * slab/carve.c - runs become slabs and large blocks, and runs again.
+ *
+ * A retired slab waits in limbo (slab/guard.h). There it can be carved again for its own class at
+ * once: whoever still looks at it as the old slab then sees the same geometry, and what it may do
+ * wrong is to free an address that is live again, which nobody can tell from a right free.
+ */
+#include "base/check.h"
+#include "meta/meta_arena.h"
+#include "os/lock.h"
+#include "os/os.h"
+#include "region/run.h"
+#include "slab/guard.h"
+#include "slab/slab.h"
+
+enum { LIMBO_ADVANCE_GRANULES = 32 };
+
+// Everything under lock (rank: limbo).
+static struct {
+    struct hhi_lock lock;
+    struct hhi_slab *retired[2][HHI_CLASSES];   // [executable][class]
+    _Atomic uint64_t *spare_links[HHI_CLASSES]; // arrays of links, chained by their first word
+    _Atomic size_t granules;                    // in limbo; written under lock
+} limbo;
+
+static bool
+slab_is_executable(const struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    return (hh_load_relaxed(&slab->flags) & HHI_SLAB_EXECUTABLE) != 0;
+}
+
+// An array of links for class_index, all 0.
+static hhi_link *
+links_take(unsigned class_index)
+{
+    size_t words = hhi_slab_links_bytes(class_index) / sizeof(uint64_t);
+    hhi_lock_enter(&limbo.lock);
+    _Atomic uint64_t *links = limbo.spare_links[class_index];
+    if (links != NULL)
+        // relaxed (here and below): late readers may look at links, nobody acts on what they see.
+        limbo.spare_links[class_index] = (_Atomic uint64_t *)hh_load_relaxed(&links[0]);
+    hhi_lock_leave(&limbo.lock);
+    if (links == NULL)
+        return hhi_meta_alloc(words * sizeof(uint64_t));
+    for (size_t word = 0; word < words; word++)
+        hh_store_relaxed(&links[word], 0);
+    return (hhi_link *)(void *)links;
+}
+
+static void
+links_give(unsigned class_index, hhi_link *links)
+{
+    _Atomic uint64_t *words = (_Atomic uint64_t *)(void *)links;
+    // relaxed: see links_take.
+    hh_store_relaxed(&words[0], (uint64_t)limbo.spare_links[class_index]);
+    limbo.spare_links[class_index] = words;
+}
+
+static void
+heads_set(uint32_t first, uint32_t count, uint32_t value)
+{
+    for (uint32_t granule = first; granule < first + count; granule++)
+        // order: release [WN-2] the record, filled or emptied before.
+        hh_store_release(&hhi_window.heads[granule], value);
+}
+
+static void
+limbo_push(struct hhi_slab *slab, unsigned class_index)
+{
+    struct hhi_slab **list = &limbo.retired[slab_is_executable(slab)][class_index];
+    slab->next = *list;
+    *list = slab;
+    // relaxed: written under the lock.
+    hh_store_relaxed(&limbo.granules,
+                     hh_load_relaxed(&limbo.granules) + hhi_class_granules(class_index));
+}
+
+// A run of the class that waits in limbo.
+static struct hhi_slab *
+limbo_pop(unsigned class_index, bool executable)
+{
+    hhi_lock_enter(&limbo.lock);
+    struct hhi_slab *slab = limbo.retired[executable][class_index];
+    if (slab != NULL) {
+        limbo.retired[executable][class_index] = slab->next;
+        // relaxed: written under the lock.
+        hh_store_relaxed(&limbo.granules,
+                         hh_load_relaxed(&limbo.granules) - hhi_class_granules(class_index));
+    }
+    hhi_lock_leave(&limbo.lock);
+    return slab;
+}
+
+static void
+slab_set_flags(struct hhi_slab *slab, bool clean, bool executable)
+{
+    unsigned flags = (clean ? HHI_SLAB_CLEAN : 0) | (executable ? HHI_SLAB_EXECUTABLE : 0);
+    // relaxed: published by kind.
+    hh_store_relaxed(&slab->flags, (uint8_t)flags);
+}
+
+// Fields that every carved run starts with. relaxed: published by kind and heads.
+static void
+slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint32_t granules)
+{
+    hh_store_relaxed(&slab->heap, heap);
+    hh_store_relaxed(&slab->block_bytes, block_bytes);
+    hh_store_relaxed(&slab->granules, granules);
+    hh_store_relaxed(&slab->token, 1);
+    hh_store_relaxed(&slab->touched, 0);
+    slab->freed = slab->head = HHI_LINK_END;
+    slab->init = 0;
+    slab->credit = HHI_CREDIT_NEVER;
+    slab->purged = slab->head_fresh = false;
+    slab->next = slab->previous = slab->inbox_next = NULL;
+    slab->records = NULL;
+}
+
+static struct hhi_slab *
+carve_fresh(unsigned class_index, bool executable, uint32_t *clean_granules)
+{
+    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable};
+    struct hhi_run run;
+    hhi_link *links = links_take(class_index);
+    if (links == NULL)
+        return NULL;
+    if (!hhi_run_alloc(&request, &run) &&
+        (hhi_limbo_advance(true) == 0 || !hhi_run_alloc(&request, &run))) {
+        hhi_lock_enter(&limbo.lock);
+        links_give(class_index, links);
+        hhi_lock_leave(&limbo.lock);
+        return NULL;
+    }
+    struct hhi_slab *slab = hhi_slab_at(run.first);
+    uint32_t block_bytes = hhi_class_bytes(class_index);
+    // relaxed (all): published by kind and heads.
+    hh_store_relaxed(&slab->magic, hh_divide_magic(block_bytes));
+    hh_store_relaxed(&slab->links, links);
+    hh_store_relaxed(&slab->class_index, (uint8_t)class_index);
+    hh_store_relaxed(&slab->block_count, hhi_class_blocks(class_index));
+    slab_set_flags(slab, run.clean_granules == run.count, executable);
+    *clean_granules = run.clean_granules;
+    return slab;
+}
+
+struct hhi_slab *
+hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
+               uint32_t *clean_granules)
+{
+    *clean_granules = 0;
+    struct hhi_slab *slab = limbo_pop(class_index, executable);
+    if (slab != NULL)
+        slab_set_flags(slab, false, executable);
+    else
+        slab = carve_fresh(class_index, executable, clean_granules);
+    if (slab == NULL)
+        return NULL;
+    slab_start(slab, heap, hhi_class_bytes(class_index), hhi_class_granules(class_index));
+    // order: release [SL-5] the fields above.
+    hh_store_release(&slab->kind, HHI_KIND_SLAB);
+    uint32_t first = hhi_slab_granule(slab);
+    heads_set(first, hhi_class_granules(class_index), first + 1);
+    return slab;
+}
+
+struct hhi_slab *
+hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment_granules,
+                     bool executable, uint32_t *clean_granules)
+{
+    uint32_t count = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
+    struct hhi_run_request request = {count, alignment_granules, executable};
+    struct hhi_run run;
+    if (!hhi_run_alloc(&request, &run) &&
+        (hhi_limbo_advance(true) == 0 || !hhi_run_alloc(&request, &run)))
+        return NULL;
+    struct hhi_slab *slab = hhi_slab_at(run.first);
+    slab_start(slab, heap, (size_t)count << HHI_GRANULE_SHIFT, count);
+    slab_set_flags(slab, run.clean_granules == run.count, executable);
+    *clean_granules = run.clean_granules;
+    // order: release [SL-5] the fields above.
+    hh_store_release(&slab->kind, HHI_KIND_LARGE);
+    heads_set(run.first, count, run.first + 1);
+    // order: release: the block begins to exist with its run described.
+    hh_store_release(&slab->large_live, 1);
+    return slab;
+}
+
+bool
+hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules)
+{
+    // relaxed (all): the caller owns the live block, nobody else changes the run.
+    uint32_t granules = hh_load_relaxed(&slab->granules);
+    uint32_t wanted = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
+    uint32_t first = hhi_slab_granule(slab);
+    HH_ASSERT(wanted > granules);
+    if (!hhi_run_extend(first, granules, wanted - granules, clean_granules))
+        return false;
+    heads_set(first + granules, wanted - granules, first + 1);
+    hh_store_relaxed(&slab->granules, wanted);
+    hh_store_relaxed(&slab->block_bytes, (size_t)wanted << HHI_GRANULE_SHIFT);
+    return true;
+}
+
+void
+hhi_slab_retire(struct hhi_slab *slab)
+{
+    hhi_slab_collect(slab); // leave no REMOTE mark behind (I3)
+    // order: release [SL-5] from now on nobody finds a slab here.
+    hh_store_release(&slab->kind, HHI_KIND_LIMBO);
+    // relaxed: fixed while carved; the heap is no longer ours to name.
+    unsigned class_index = hh_load_relaxed(&slab->class_index);
+    hh_store_relaxed(&slab->heap, NULL);
+    hhi_lock_enter(&limbo.lock);
+    // relaxed: read under the lock; an epoch that is too new can not come before the kind store.
+    slab->retired_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+    limbo_push(slab, class_index);
+    // relaxed: written under the lock, which is held.
+    bool full = hh_load_relaxed(&limbo.granules) >= LIMBO_ADVANCE_GRANULES;
+    hhi_lock_leave(&limbo.lock);
+    if (full)
+        hhi_limbo_advance(false);
+}
+
+void
+hhi_slab_retire_large(struct hhi_slab *slab)
+{
+    // relaxed (all): the caller took the block's live mark, so the run is its own.
+    uint32_t first = hhi_slab_granule(slab), granules = hh_load_relaxed(&slab->granules);
+    hh_store_relaxed(&slab->heap, NULL);
+    // order: release [SL-5] from now on nobody finds a block here.
+    hh_store_release(&slab->kind, HHI_KIND_NONE);
+    heads_set(first, granules, 0);
+    hhi_run_free(first, granules);
+}
+
+// Give back a run that no section can look at any more. Under lock but for the run itself.
+static void
+limbo_release(struct hhi_slab *slab, unsigned class_index)
+{
+    uint32_t first = hhi_slab_granule(slab), granules = hhi_class_granules(class_index);
+    // relaxed: nobody finds a slab here.
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    hh_store_relaxed(&slab->links, NULL);
+    // order: release [SL-5] nothing is carved here.
+    hh_store_release(&slab->kind, HHI_KIND_NONE);
+    heads_set(first, granules, 0);
+    links_give(class_index, links);
+    hhi_run_free(first, granules);
+}
+
+static uint32_t
+limbo_release_list(struct hhi_slab **list, unsigned class_index, uint64_t oldest)
+{
+    uint32_t released = 0;
+    while (*list != NULL) {
+        struct hhi_slab *slab = *list;
+        if (slab->retired_epoch >= oldest) {
+            list = &slab->next;
+            continue;
+        }
+        *list = slab->next;
+        limbo_release(slab, class_index);
+        released += hhi_class_granules(class_index);
+    }
+    return released;
+}
+
+uint32_t
+hhi_limbo_advance(bool force)
+{
+    uint32_t released = 0;
+    // relaxed: a rough figure.
+    if (!force && hh_load_relaxed(&limbo.granules) < LIMBO_ADVANCE_GRANULES)
+        return 0;
+    hhi_lock_enter(&limbo.lock);
+    // relaxed: written under the lock, which is held.
+    size_t waiting = hh_load_relaxed(&limbo.granules);
+    if (waiting > 0) {
+        uint64_t oldest = hhi_guard_advance();
+        for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++)
+            for (int executable = 0; executable < 2; executable++)
+                released += limbo_release_list(&limbo.retired[executable][class_index], class_index,
+                                               oldest);
+        hh_store_relaxed(&limbo.granules, waiting - released);
+    }
+    hhi_lock_leave(&limbo.lock);
+    return released;
+}
+
+size_t
+hhi_limbo_granules(void)
+{
+    // relaxed: a rough figure.
+    return hh_load_relaxed(&limbo.granules);
+}
+
+void
+hhi_limbo_fork_prepare(void)
+{
+    hhi_lock_enter(&limbo.lock);
+}
+
+void
+hhi_limbo_fork_done(bool child)
+{
+    if (child)
+        hhi_lock_reset(&limbo.lock);
+    else
+        hhi_lock_leave(&limbo.lock);
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// slab/guard.c - epochs of guarded sections.
+#include "slab/guard.h"
+
+#include "os/os.h"
+
+_Atomic uint64_t hhi_guard_epoch = 1;
+bool hhi_guard_asymmetric;
+static _Atomic(struct hhi_guard *) guards; // list of all threads' guards; only grows
+
+void
+hhi_guard_init(void)
+{
+    // Under the thread sanitizer the symmetric way is used: it can not see membarrier.
+    hhi_guard_asymmetric = !HH_TSAN && hhi_os_barrier_init();
+}
+
+void
+hhi_guard_register(struct hhi_guard *guard)
+{
+    // relaxed: only a guess for the exchange below.
+    struct hhi_guard *head = hh_load_relaxed(&guards);
+    do {
+        guard->next = head;
+        // order: release [GD-3] publishes guard->next.
+    } while (!hh_cas_weak_release(&guards, &head, guard));
+}
+
+uint64_t
+hhi_guard_advance(void)
+{
+    // order: seq_cst [GD-2] retirements come before the reads below; a new epoch begins.
+    atomic_fetch_add_explicit(&hhi_guard_epoch, 1, memory_order_seq_cst);
+    if (hhi_guard_asymmetric)
+        hhi_os_barrier_all_threads();
+    uint64_t oldest = UINT64_MAX;
+    // order: acquire [GD-3] the list's links.
+    for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next) {
+        // order: seq_cst [GD-2], acquire [GD-1]: closed means its accesses are over.
+        uint64_t epoch = hh_load_seq_cst(&guard->epoch);
+        if (epoch != 0 && epoch < oldest)
+            oldest = epoch;
+    }
+    return oldest;
+}
+
+void
+hhi_guard_fork_child(struct hhi_guard *own)
+{
+    // order: acquire [GD-3] the list's links.
+    for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next)
+        if (guard != own)
+            // relaxed: only one thread exists.
+            hh_store_relaxed(&guard->epoch, 0);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+/*
+ * slab/guard.h - sections in which a thread looks at slabs it neither owns nor has a block of.
+ *
+ * Layer: slab. May include: base, os.
+ *
+ * A free by a thread that is not the owner reads the slab's record and then marks a link. If the
+ * program is right, the block is live meanwhile and the slab can not go away. If it is wrong (the
+ * block was freed before), the slab might be retired and its run carved for another class between
+ * the read and the mark, and the mark would hit somebody else's block. So such frees run in a
+ * guarded section, and a retired run is carved for another class only after every section that was
+ * open at its retirement has ended.
+ *
+ * Epochs: a section stores the epoch it found; retiring stamps the run with the epoch and advances
+ * it at times. A run may go when no open section is of its epoch or an older one.
+ *
+ * The section's store must be visible before its reads. That takes a full barrier, or, where the
+ * kernel has membarrier(2), a barrier that the retiring side makes all threads pass: then opening
+ * a section costs two plain stores.
+ *
+ * Memory ordering
+ *   GD-1  section close (release) -> guard read (acquire): the section's last accesses come before
+ *         the run's next use.
+ *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by a
+ *         sequentially consistent exchange and load.
+ *
+ * Progress: sections wait-free; grace checks never wait.
+ */
+#ifndef HHI_SLAB_GUARD_H
+#define HHI_SLAB_GUARD_H
+
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+// One per thread, in a list that only grows. 0 = no section open.
+struct hhi_guard {
+    _Atomic uint64_t epoch;
+    struct hhi_guard *next; // fixed once in the list
+};
+
+extern _Atomic uint64_t hhi_guard_epoch; // starts at 1
+extern bool hhi_guard_asymmetric;        // set once at start
+
+// Choose the barrier. Called once, before other threads are in the library.
+void hhi_guard_init(void);
+// Add a guard for good.
+void hhi_guard_register(struct hhi_guard *guard);
+// Start a new epoch; everything retired before has an older stamp. Returns the oldest epoch an open
+// section may have, UINT64_MAX if none is open.
+uint64_t hhi_guard_advance(void);
+// In the child of a fork: sections of threads that are gone are closed.
+void hhi_guard_fork_child(struct hhi_guard *own);
+
+static inline void
+hhi_guard_open(struct hhi_guard *guard)
+{
+    // relaxed: an old epoch is only more careful.
+    uint64_t epoch = hh_load_relaxed(&hhi_guard_epoch);
+    if (hh_likely(hhi_guard_asymmetric)) {
+        // relaxed: ordered before the section's reads by the other side's membarrier [GD-2].
+        hh_store_relaxed(&guard->epoch, epoch);
+        hh_compiler_barrier();
+    } else {
+        // order: seq_cst [GD-2] the store comes before the section's reads.
+        hh_exchange_seq_cst(&guard->epoch, epoch);
+    }
+}
+
+static inline void
+hhi_guard_close(struct hhi_guard *guard)
+{
+    // order: release [GD-1] the section's accesses are over.
+    hh_store_release(&guard->epoch, 0);
+}
+
+#endif

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+/*
+ * slab/size_class.h - which block size serves a request.
+ *
+ * Layer: slab. May include: base, region/window.h.
+ *
+ *   class 0          never carved: a request of 0 bytes takes the slow path and gets class 1
+ *   class 1..64      16 .. 1024 bytes in steps of 16: class = (size + 15) / 16
+ *   class 65..128    eight steps per doubling up to 256 KiB: at most 12.5 % of a block is unused
+ *   above            a run of granules of its own
+ *
+ *   block size       slab        blocks
+ *   16 .. 8 KiB      64 KiB      4096 .. 8
+ *   .. 32 KiB        256 KiB     28 .. 8
+ *   .. 256 KiB       2 MiB       56 .. 8
+ *
+ * A large slab costs no memory for blocks never handed out, so all of them may be generous.
+ */
+#ifndef HHI_SLAB_SIZE_CLASS_H
+#define HHI_SLAB_SIZE_CLASS_H
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "region/window.h"
+
+enum {
+    HHI_ALIGNMENT_BYTES = 16,
+    HHI_SMALL_MAX_BYTES = 1024,
+    HHI_SMALL_CLASSES = 64,
+    HHI_SLAB_MAX_BYTES = 256 * 1024, // largest block served from a slab
+    HHI_CLASSES = 1 + HHI_SMALL_CLASSES + 64,
+    HHI_CLASS_NONE = 0,
+};
+
+// size_bytes from 1 to HHI_SLAB_MAX_BYTES.
+static inline unsigned
+hhi_class_of(size_t size_bytes)
+{
+    if (size_bytes <= HHI_SMALL_MAX_BYTES)
+        return (unsigned)((size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES);
+    unsigned top = hh_log2_floor(size_bytes - 1); // at least 10
+    return HHI_SMALL_CLASSES + 1 + (top - 10) * 8 + (((size_bytes - 1) >> (top - 3)) & 7);
+}
+
+static inline uint32_t
+hhi_class_bytes(unsigned class_index)
+{
+    if (class_index <= HHI_SMALL_CLASSES)
+        return class_index * HHI_ALIGNMENT_BYTES;
+    unsigned step = class_index - HHI_SMALL_CLASSES - 1;
+    return ((uint32_t)1024 << (step / 8)) + ((uint32_t)128 << (step / 8)) * (step % 8 + 1);
+}
+
+static inline uint32_t
+hhi_class_granules(unsigned class_index)
+{
+    uint32_t size_bytes = hhi_class_bytes(class_index);
+    return size_bytes <= 8 * 1024 ? 1 : size_bytes <= 32 * 1024 ? 4 : 32;
+}
+
+static inline uint32_t
+hhi_class_blocks(unsigned class_index)
+{
+    return (hhi_class_granules(class_index) << HHI_GRANULE_SHIFT) / hhi_class_bytes(class_index);
+}
+
+#endif

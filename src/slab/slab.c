@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// slab/slab.c - what is done to the blocks of one slab.
+#include "slab/slab.h"
+
+#include "base/check.h"
+#include "os/os.h"
+
+/*
+ * Links are looked through four at a time. Mixing widths on the same memory is outside of C11's
+ * model but inside every processor's that we run on; the word loads have the order the protocol
+ * asks of single ones.
+ */
+enum { LINKS_PER_WORD = 4 };
+#define LANE_LOW 0x0001000100010001u
+#define LANE_HIGH 0x8000800080008000u
+
+static _Atomic uint64_t *
+links_words(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    return (_Atomic uint64_t *)(void *)hh_load_relaxed(&slab->links);
+}
+
+// The high bit of each 16-bit lane that equals value; a lane above a hit may be a false one.
+static uint64_t
+lanes_equal(uint64_t word, uint16_t value)
+{
+    uint64_t difference = word ^ (LANE_LOW * value);
+    return (difference - LANE_LOW) & ~difference & LANE_HIGH;
+}
+
+static uint32_t
+link_read(struct hhi_slab *slab, uint32_t index)
+{
+    // relaxed: the owner's own writes, or marks whose order the caller has established.
+    return hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]);
+}
+
+static void
+link_write(struct hhi_slab *slab, uint32_t index, uint32_t value)
+{
+    // relaxed: only the slab's owner or holder follows it.
+    hh_store_relaxed(&hh_load_relaxed(&slab->links)[index], (uint16_t)value);
+}
+
+uint32_t
+hhi_slab_extend(struct hhi_slab *slab)
+{
+    uint32_t first = slab->init;
+    // relaxed: fixed while carved.
+    uint32_t end = hh_load_relaxed(&slab->block_count);
+    if (end - first > HHI_EXTEND_BLOCKS)
+        end = first + HHI_EXTEND_BLOCKS;
+    _Atomic uint64_t *words = links_words(slab);
+    // first is a multiple of 64; the array is padded to a cache line.
+    for (uint32_t index = first; index < end; index += LINKS_PER_WORD) {
+        uint64_t lanes = LANE_LOW * (index + 1) + 0x0003000200010000u;
+        // relaxed: unused links, followed by the owner only.
+        hh_store_relaxed(&words[index / LINKS_PER_WORD], lanes);
+    }
+    link_write(slab, end - 1, HHI_LINK_END);
+    slab->init = end;
+    // relaxed: fixed while carved.
+    slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
+    return first;
+}
+
+uint32_t
+hhi_slab_collect(struct hhi_slab *slab)
+{
+    uint32_t collected = 0, freed = slab->freed;
+    _Atomic uint64_t *words = links_words(slab);
+    for (uint32_t base = 0; base < slab->init; base += LINKS_PER_WORD) {
+        // order: seq_cst [SL-2] after the token exchange; acquire [SL-1].
+        uint64_t word = hh_load_seq_cst(&words[base / LINKS_PER_WORD]);
+        if (lanes_equal(word, HHI_LINK_REMOTE) == 0)
+            continue;
+        for (uint32_t lane = 0; lane < LINKS_PER_WORD; lane++) {
+            if ((uint16_t)(word >> (16 * lane)) != HHI_LINK_REMOTE)
+                continue;
+            link_write(slab, base + lane, freed);
+            freed = base + lane;
+            collected++;
+        }
+    }
+    slab->freed = freed;
+    return collected;
+}
+
+uint32_t
+hhi_slab_count_live(struct hhi_slab *slab)
+{
+    uint32_t live = 0;
+    // relaxed: fixed while carved.
+    uint32_t count = hh_load_relaxed(&slab->block_count);
+    _Atomic uint64_t *words = links_words(slab);
+    for (uint32_t base = 0; base < count; base += LINKS_PER_WORD) {
+        // relaxed: a census; who needs it exact is the only one who changes links.
+        uint64_t word = hh_load_relaxed(&words[base / LINKS_PER_WORD]);
+        if (word == 0 || lanes_equal(word, HHI_LINK_LIVE) == 0)
+            continue;
+        for (uint32_t lane = 0; lane < LINKS_PER_WORD; lane++)
+            live += (uint16_t)(word >> (16 * lane)) == HHI_LINK_LIVE;
+    }
+    return live;
+}
+
+void
+hhi_slab_rebuild(struct hhi_slab *slab)
+{
+    slab->freed = slab->head = HHI_LINK_END;
+    slab->head_fresh = false;
+    for (uint32_t index = slab->init; index-- > 0;) {
+        if (link_read(slab, index) == HHI_LINK_LIVE)
+            continue;
+        link_write(slab, index, slab->freed);
+        slab->freed = index;
+    }
+}
+
+// Purge the whole pages inside blocks [first, end).
+static size_t
+blocks_purge(struct hhi_slab *slab, uint32_t first, uint32_t end)
+{
+    // relaxed: fixed while carved.
+    size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+    size_t page_bytes = hhi_os_page_bytes();
+    uintptr_t from = hh_align_up(hhi_slab_base(slab) + first * block_bytes, page_bytes);
+    uintptr_t to = hh_align_down(hhi_slab_base(slab) + end * block_bytes, page_bytes);
+    if (from >= to || hhi_os_purge((void *)from, to - from) != 0)
+        return 0;
+    return to - from;
+}
+
+// Purge stretches of blocks below end for which want(link) holds.
+static size_t
+stretches_purge(struct hhi_slab *slab, uint32_t end, bool (*want)(uint32_t link))
+{
+    size_t purged_bytes = 0;
+    for (uint32_t index = 0; index < end;) {
+        if (!want(link_read(slab, index))) {
+            index++;
+            continue;
+        }
+        uint32_t first = index;
+        while (index < end && want(link_read(slab, index)))
+            index++;
+        purged_bytes += blocks_purge(slab, first, index);
+    }
+    return purged_bytes;
+}
+
+static bool
+link_is_free(uint32_t link)
+{
+    return link != HHI_LINK_LIVE;
+}
+
+static bool
+link_is_remote(uint32_t link)
+{
+    return link == HHI_LINK_REMOTE;
+}
+
+size_t
+hhi_slab_purge_owned(struct hhi_slab *slab)
+{
+    slab->purged = true;
+    return stretches_purge(slab, slab->init, link_is_free);
+}
+
+size_t
+hhi_slab_purge_remote(struct hhi_slab *slab)
+{
+    // REMOTE blocks can not be taken before the token's holder, the caller, collects them (I4).
+    // relaxed: fixed while carved.
+    return stretches_purge(slab, hh_load_relaxed(&slab->block_count), link_is_remote);
+}
+
+// Length of a list, checking that it holds free blocks only and ends.
+static uint32_t
+list_check(struct hhi_slab *slab, uint32_t head)
+{
+    uint32_t length = 0;
+    while (head != HHI_LINK_END) {
+        HH_CHECK(head < slab->init && length < slab->init);
+        uint32_t link = link_read(slab, head);
+        HH_CHECK(link != HHI_LINK_LIVE && link != HHI_LINK_REMOTE);
+        head = link;
+        length++;
+    }
+    return length;
+}
+
+void
+hhi_slab_check(struct hhi_slab *slab, uint32_t head)
+{
+    uint32_t remote = 0, live = 0;
+    // relaxed: fixed while carved.
+    uint32_t count = hh_load_relaxed(&slab->block_count);
+    for (uint32_t index = 0; index <= count; index++) {
+        uint32_t link = link_read(slab, index);
+        live += link == HHI_LINK_LIVE;
+        remote += link == HHI_LINK_REMOTE;
+        HH_CHECK(index < slab->init || (link != HHI_LINK_LIVE && link != HHI_LINK_REMOTE)); // I3
+    }
+    HH_CHECK(list_check(slab, head) + list_check(slab, slab->freed) + live + remote ==
+             slab->init); // I2
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT
+/*
+ * slab/slab.h - runs carved into blocks of one class, and the state of every block.
+ *
+ * Layer: slab. May include: base, os, meta, region.
+ *
+ * The record of a run lies in the window's table at the number of its first granule. It exists as
+ * long as the process: what changes is what it describes. The state of the blocks lies apart from
+ * the blocks, in an array of 16-bit links, one per block and one more:
+ *
+ *   blocks   | 0 | 1 | 2 | 3 | 4 | 5 |  . . .            | tail |     memory of the program
+ *   links    | L | 3 | L |END| R | L |  0 0 0            |  0   |     2 bytes each
+ *              |   |   |   |   |       \_ never used yet     \_ one more, never live: so that an
+ *              |   |   |   |   +--- freed by another thread     address in the tail is refused
+ *              |   |   |   +------- last of a list              without a test of its own
+ *              |   +--------------- free: number of the next free block
+ *              +------------------- live
+ *
+ * Two lists of free blocks run through the links: the one blocks are taken from (its head is in the
+ * thread cache's bin while the slab is current, else in `head`), and the one blocks freed by the
+ * owner go to (`freed`). Two lists, because a block freed and taken again at once would chain every
+ * malloc to the free before it through memory.
+ *
+ * Owner and others
+ *   A slab has at most one owner, a thread cache; only the thread that runs it may follow or change
+ *   the lists. Any thread may turn LIVE into REMOTE by compare-and-swap: that is a free by a thread
+ *   that does not own the slab. Whoever holds the slab's token may turn REMOTE into free.
+ *
+ * The token
+ *   0: nobody. 1: the slab is in its owner's inbox, or in the hands of whoever took it from there,
+ *   or has no owner. Taken by exchange; who finds 0 has it. After each REMOTE mark its maker takes
+ *   the token if it is free and puts the slab into the inbox.
+ *
+ * Record, 128 bytes
+ *    0 owner        8  written by the holder of the token        56 inbox_next 8
+ *    8 magic        8  \                                          64 freed .. line of the owner
+ *   16 links        8   | fixed while the run is carved
+ *   24 heap         8   |
+ *   32 block_bytes  8  /
+ *   40 token 4, 44 kind 1, class 1, touched 1, flags 1
+ *   48 block_count  4, 52 granules 4
+ * The first line is read by all threads and seldom written; the second is the owner's.
+ *
+ * Invariants
+ *   I1  links[i] == LIVE if and only if block i belongs to the program.
+ *   I2  a block that is free is in exactly one of the two lists, or has never been taken (i >= init),
+ *       or is REMOTE.
+ *   I3  links at or above init are neither LIVE nor REMOTE.
+ *   I4  only the owner's thread takes, frees locally and extends; only the token's holder collects.
+ *   I5  a run is carved for another class, or its links are used for another slab, only after every
+ *       thread that might still look at it as the old slab has left its guarded section (guard.h).
+ *
+ * Memory ordering (label: writer -> reader: what is published)
+ *   SL-1  REMOTE mark (release part) -> collect (acquire part): the freeing thread's last accesses
+ *         to the block come before its next use.
+ *   SL-2  REMOTE mark, then token load; token exchange, then links scan: all sequentially
+ *         consistent. Either the marker sees the token free and notifies, or the scan sees the mark.
+ *   SL-3  owner store -> remote thread that must find the inbox: the owner's record. A slab's owner
+ *         changes only in the hands of the token's holder.
+ *   SL-4  inbox push (release) -> inbox take (acquire): inbox_next.
+ *   SL-5  kind: release after the record is filled -> acquire before its other fields are used.
+ *
+ * Progress: local take and free wait-free; remote mark and push lock-free; collect wait-free.
+ */
+#ifndef HHI_SLAB_SLAB_H
+#define HHI_SLAB_SLAB_H
+
+#include <assert.h>
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "region/window.h"
+#include "slab/size_class.h"
+
+enum {
+    HHI_LINK_LIVE = 0xFFFF,
+    HHI_LINK_REMOTE = 0xFFFE,
+    HHI_LINK_END = 0xFFFD, // numbers of blocks are below it
+};
+
+enum hhi_run_kind {
+    HHI_KIND_NONE = 0,  // not carved
+    HHI_KIND_SLAB = 1,  // blocks of a class
+    HHI_KIND_LARGE = 2, // one block
+    HHI_KIND_LIMBO = 3, // retired; may still be looked at as what it was
+};
+
+enum hhi_slab_state {
+    HHI_SLAB_CURRENT = 1, // in a bin: blocks are taken from it
+    HHI_SLAB_FULL = 2,    // on no list; comes back after some frees
+    HHI_SLAB_PARTIAL = 3, // in its owner's list of slabs with free blocks
+    HHI_SLAB_SHARED = 4,  // no owner; in its heap's list, under the heap's lock
+};
+
+enum {
+    HHI_SLAB_CLEAN = 1,      // flags: blocks never taken read as zero
+    HHI_SLAB_TRACKED = 2,    // flags: blocks have DebugAlloc records; never owned by a cache
+    HHI_SLAB_EXECUTABLE = 4, // flags: the run lies in an executable region
+    HHI_CREDIT_NEVER = 1 << 30,
+    HHI_EXTEND_BLOCKS = 64, // links made ready at a time: two cache lines
+};
+
+struct hh_heap;
+struct hhi_cache;
+struct hhi_debug_record;
+typedef _Atomic uint16_t hhi_link;
+
+struct hhi_slab {
+    // Line 0: read by every thread.
+    _Atomic(struct hhi_cache *) owner; // [SL-3]; &hhi_cache_none = nobody
+    _Atomic uint64_t magic;            // for exact division by block_bytes
+    _Atomic(hhi_link *) links;
+    _Atomic(struct hh_heap *) heap;
+    _Atomic size_t block_bytes; // of a large block: its usable size
+    _Atomic uint32_t token;     // [SL-2]
+    _Atomic uint8_t kind;       // [SL-5]
+    _Atomic uint8_t class_index;
+    _Atomic uint8_t touched; // a block was freed while the slab had no owner
+    _Atomic uint8_t flags;   // fixed while carved
+    _Atomic uint32_t block_count;
+    _Atomic uint32_t granules;
+    struct hhi_slab *inbox_next; // [SL-4] written by the token's holder
+    // Line 1: the owner's, or the holder's when there is no owner.
+    uint32_t freed;                   // list of blocks freed by the owner
+    int32_t credit;                   // local frees until the next event
+    uint32_t head;                    // list to take from, while not current
+    uint32_t init;                    // links at or above it were never used
+    uint8_t state;                    // enum hhi_slab_state
+    bool head_fresh;                  // the list to take from holds blocks that read as zero
+    bool purged;                      // free pages were given back since the last use
+    _Atomic uint8_t large_live;       // of a large block: 1 = live; of anything else 0
+    uint32_t stamp_ms;                // when it was shared or retired (low 32 bits)
+    struct hhi_slab *next, *previous; // partial list, shared list or limbo
+    struct hhi_slab *heap_next, *heap_previous; // all of a heap's runs, under the heap's lock
+    union {
+        struct hhi_debug_record *records; // tracked: one per block, under the heap's lock
+        uint64_t retired_epoch;           // in limbo: the epoch of the retirement
+    };
+};
+static_assert(sizeof(struct hhi_slab) == HHI_RECORD_BYTES, "a record per granule");
+static_assert(offsetof(struct hhi_slab, freed) == 64, "what the owner writes has its own line");
+
+static inline struct hhi_slab *
+hhi_slab_at(uint32_t granule)
+{
+    return hhi_record_of(granule);
+}
+
+static inline uint32_t
+hhi_slab_granule(const struct hhi_slab *slab)
+{
+    return (uint32_t)(((uintptr_t)slab - (uintptr_t)hhi_window.records) >> HHI_RECORD_SHIFT);
+}
+
+static inline uintptr_t
+hhi_slab_base(const struct hhi_slab *slab)
+{
+    return hhi_granule_address(hhi_slab_granule(slab));
+}
+
+/*
+ * The run that holds address: its record and kind, or NULL. The fields of the record may be used
+ * until the run can be retired: by its owner, by who has a live block in it, or in a guarded section.
+ */
+static inline struct hhi_slab *
+hhi_slab_find(const void *address, unsigned *kind)
+{
+    uint32_t head = hhi_run_head_of(address);
+    if (head == UINT32_MAX)
+        return NULL;
+    struct hhi_slab *slab = hhi_slab_at(head);
+    // order: acquire [SL-5] the fields that describe the run.
+    *kind = hh_load_acquire(&slab->kind);
+    return slab;
+}
+
+/*
+ * Number of the block that starts at address, which lies in the slab's run; UINT32_MAX if none
+ * starts there. *slot: number of the slot address lies in (may be block_count, in the tail).
+ */
+static inline uint32_t
+hhi_slab_block_at(struct hhi_slab *slab, const void *address, uint32_t *slot)
+{
+    uint64_t mark;
+    // relaxed (both): fixed while the slab can not be retired under the caller.
+    uint64_t magic = hh_load_relaxed(&slab->magic);
+    uint64_t index = hh_divide((uintptr_t)address - hhi_slab_base(slab), magic, &mark);
+    uint32_t block_count = hh_load_relaxed(&slab->block_count);
+    *slot = index < block_count ? (uint32_t)index : block_count;
+    return mark < magic && index < block_count ? (uint32_t)index : UINT32_MAX;
+}
+
+// Number of bytes of a class's array of links.
+static inline size_t
+hhi_slab_links_bytes(unsigned class_index)
+{
+    return hh_align_up((hhi_class_blocks(class_index) + 1) * sizeof(uint16_t), HH_CACHE_LINE_BYTES);
+}
+
+/*
+ * Take a run and make it a slab of class_index for heap, with the token held and no owner; or a
+ * large block of count granules. clean_granules: how many of its granules used no memory before,
+ * for the caller's accounts. NULL when there is no memory.
+ */
+struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
+                                uint32_t *clean_granules);
+struct hhi_slab *hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes,
+                                      uint32_t alignment_granules, bool executable,
+                                      uint32_t *clean_granules);
+// Grow a live large block in place to hold size_bytes. False if what follows is not free.
+bool hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules);
+
+/*
+ * End a slab all of whose blocks are free. The caller is its owner (or there is none), holds its
+ * token, and has taken it from all lists. The run goes to limbo, ready for its own class at once
+ * and for others after a grace period.
+ */
+void hhi_slab_retire(struct hhi_slab *slab);
+// End a large block: its live mark is taken already. The run is free at once.
+void hhi_slab_retire_large(struct hhi_slab *slab);
+
+// Turn REMOTE blocks into free ones on the list `freed`. Token held. Returns how many.
+uint32_t hhi_slab_collect(struct hhi_slab *slab);
+// Count LIVE blocks; exact for the owner while no other thread frees.
+uint32_t hhi_slab_count_live(struct hhi_slab *slab);
+// Forget both lists and make them anew from the links: all blocks below init that are not live.
+void hhi_slab_rebuild(struct hhi_slab *slab);
+// Make up to HHI_EXTEND_BLOCKS unused blocks the list to take from; returns its head.
+uint32_t hhi_slab_extend(struct hhi_slab *slab);
+
+/*
+ * Give free OS pages inside the slab back. Nobody may take blocks meanwhile (the caller owns the
+ * slab, or it has no owner and is in no list). Returns bytes.
+ */
+size_t hhi_slab_purge_owned(struct hhi_slab *slab);
+// The same for pages all of whose blocks are REMOTE; the caller holds the token, the owner may run.
+size_t hhi_slab_purge_remote(struct hhi_slab *slab);
+
+// Check I2 and I3 of an owned slab whose list to take from starts at head; traps when broken.
+void hhi_slab_check(struct hhi_slab *slab, uint32_t head);
+
+// Release what has been in limbo long enough; force = try now. Returns granules released.
+uint32_t hhi_limbo_advance(bool force);
+void hhi_limbo_fork_prepare(void);
+void hhi_limbo_fork_done(bool child);
+size_t hhi_limbo_granules(void);
+
+#endif
