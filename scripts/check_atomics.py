@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """check_atomics.py [--write] - every atomic operation has an order and a reason.
 
-A relaxed operation has a comment "relaxed: <why no ordering is needed>". Any other has a comment
+A relaxed operation has a comment "relaxed: <why no ordering is needed>"; "relaxed (all):" says that
+it is meant for the operations of the whole paragraph. Any other has a comment
 "order: <kind> [LABEL-1] <what it publishes or makes readable>". The comment stands on the line, or
 above it with nothing but code of the same paragraph between. Each label has a releasing and an
 acquiring side, and a line "LABEL-1  ..." in a "Memory ordering" table in the header block of a
@@ -26,6 +27,13 @@ BARE = re.compile(
 LABEL = re.compile(r"\[([A-Z]{2,6}-[0-9]+)\]")
 TABLE_ROW = re.compile(r"^ \*\s+([A-Z]{2,6}-[0-9]+)\s+(\S.*)$")
 PARAGRAPH_LINES = 24  # how far above an operation its reason may stand
+# What an operation of an order is too, and may say of itself in its comment.
+IMPLIED = {
+    "acquire": {"acquire"},
+    "release": {"release"},
+    "acq_rel": {"acq_rel", "acquire", "release"},
+    "seq_cst": {"seq_cst", "acq_rel", "acquire", "release"},
+}
 RELEASING = {"release", "acq_rel", "seq_cst"}
 ACQUIRING = {"acquire", "acq_rel", "seq_cst"}
 
@@ -77,18 +85,17 @@ def check_operations(path, lines, sides, errors):
         for match in OPERATION.finditer(code):
             order, reason = match.group(1), reason_of(lines, index)
             if order == "relaxed":
-                if not re.search(r"\brelaxed:", reason):
+                if not re.search(r"\brelaxed(?: \(\w+\))?:", reason):
                     errors.append(f"{where}: {match.group(0)} has no comment 'relaxed: why'")
                 continue
-            clauses = [c for c in re.split(r"\border:", reason)[1:] if re.match(rf"\s*{order}\b", c)]
-            if not clauses:
+            # "order: release [A-1] ..." and "order: seq_cst [A-1], acquire [A-2]: ..."
+            pairs = re.findall(r"\b([a-z_]+)((?:,? \[[A-Z]{2,6}-[0-9]+\])+)", reason)
+            named = [(label, kind) for kind, found in pairs for label in LABEL.findall(found)]
+            if "order:" not in reason or order not in [kind for _, kind in named]:
                 errors.append(f"{where}: {match.group(0)} has no comment 'order: {order} [LABEL-n]'")
-                continue
-            labels = [label for clause in clauses for label in LABEL.findall(clause)]
-            if not labels:
-                errors.append(f"{where}: {match.group(0)}: its comment has no label")
-            for label in labels:
-                sides.setdefault(label, {"at": where, "orders": set()})["orders"].add(order)
+            for label, kind in named:
+                if kind in IMPLIED[order]:
+                    sides.setdefault(label, {"at": where, "orders": set()})["orders"].add(kind)
 
 
 def check_tables(path, text, tables, errors):

@@ -18,7 +18,7 @@ LOWER = {
     "meta": "base os diag",
     "rcu": "base diag meta",
     "region": "base os diag options meta rcu",
-    "slab": "base diag meta rcu region",
+    "slab": "base os diag meta rcu region",
     "heap": "base os diag options meta rcu region slab",
     "process": "base os diag options meta rcu region slab heap",
     "host": "base os diag options meta rcu region heap process",

@@ -41,7 +41,7 @@ struct hhi_host_malloc {
 };
 
 // A new object with one reference. S_OK, E_OUTOFMEMORY or E_ACCESSDENIED, *object NULL then.
-hh_hresult hhi_host_malloc_create(bool executable, IHostMalloc **object);
+hh_hresult hhi_host_malloc_create(bool executable, IHostMalloc **out);
 
 hh_hresult hhi_host_malloc_query_interface(IHostMalloc *self, const hh_guid *riid, void **ppv);
 uint32_t hhi_host_malloc_add_ref(IHostMalloc *self);

@@ -50,19 +50,19 @@ protection_is_valid(uint32_t protection)
 
 // The locks of the regions are held while the process is copied.
 static void
-fork_prepare(void)
+virtual_fork_prepare(void)
 {
     hhi_region_fork_prepare();
 }
 
 static void
-fork_parent(void)
+virtual_fork_parent(void)
 {
     hhi_region_fork_done(false);
 }
 
 static void
-fork_child(void)
+virtual_fork_child(void)
 {
     hhi_region_fork_done(true);
 }
@@ -73,7 +73,7 @@ virtual_start(void)
     static _Atomic(bool) started;
     // relaxed: only that one thread registers; a fork that comes earlier is between no two calls.
     if (hh_unlikely(!hh_load_relaxed(&started)) && !hh_exchange_relaxed(&started, true))
-        pthread_atfork(fork_prepare, fork_parent, fork_child);
+        pthread_atfork(virtual_fork_prepare, virtual_fork_parent, virtual_fork_child);
 }
 
 // ---- VirtualAlloc ----

@@ -83,7 +83,7 @@ struct hhi_os_mapping {
  * -errno if the kernel's list can not be read. Takes no lock; safe in signal handlers and in the
  * child of a fork. Keeps one descriptor, checked before each use.
  */
-int hhi_os_find_mapping(uintptr_t address, struct hhi_os_mapping *mapping);
+int hhi_os_find_mapping(uintptr_t address, struct hhi_os_mapping *found);
 
 // Address space limit of the process (RLIMIT_AS) in bytes, SIZE_MAX if none.
 size_t hhi_os_address_space_limit(void);

@@ -52,7 +52,7 @@ static struct {
 static bool
 descriptor_identity(int descriptor, uint64_t *device, uint64_t *inode)
 {
-    struct stat status;
+    struct stat status = {0};
     if (HHI_SYSCALL2(SYS_fstat, descriptor, &status) != 0)
         return false;
     *device = status.st_dev;
