@@ -1,8 +1,40 @@
 // SPDX-License-Identifier: MIT
-// host/host_load.c - see host_load.h. Not offered yet: E_NOTIMPL, outputs as on failure.
-
+// host/host_load.c - see host_load.h.
 #include "host/host_load.h"
 
+#include <errno.h>
+#include <pthread.h>
+
+#include "base/atomic.h"
+#include "heap/heap.h"
+#include "heap/limit.h"
+#include "host/memory_monitor.h"
+#include "os/os_memload_linux.h"
+#include "rcu/rcu.h"
+#include "region/address_notice.h"
+#include "region/region_map.h"
+
+void
+hhi_host_read_load(struct hhi_memload *load)
+{
+    struct hhi_budget_reading limits;
+    hhi_memload_now(load);
+    hhi_limit_read(&limits);
+    size_t limit_bytes = limits.soft_bytes != 0 ? limits.soft_bytes : limits.hard_bytes;
+    if (limit_bytes != 0)
+        hhi_memload_tighten(load, limit_bytes, limits.committed_bytes);
+}
+
+/*
+ * IHostMemoryManager::GetMemoryLoad - slot 8
+ *
+ * load_percent     out; 0..100 of the memory of the tightest source in use
+ * available_bytes  out; what the process may still use
+ * returns          S_OK; E_POINTER if either is NULL (the other is set to 0)
+ * threads          any; wait-free but for the kernel, also while all other threads are stopped
+ * cost             a few loads; every 45 ms or so some readings of kernel files
+ * source           ML-1..5
+ */
 hh_hresult
 hhi_host_get_memory_load(IHostMemoryManager *self, uint32_t *load_percent, size_t *available_bytes)
 {
@@ -13,33 +45,137 @@ hhi_host_get_memory_load(IHostMemoryManager *self, uint32_t *load_percent, size_
         *available_bytes = 0;
     if (load_percent == NULL || available_bytes == NULL)
         return E_POINTER;
-    return E_NOTIMPL;
+    struct hhi_memload load;
+    hhi_host_read_load(&load);
+    *load_percent = hhi_memload_percent(load.total_bytes, load.available_bytes);
+    *available_bytes = load.available_bytes;
+    return S_OK;
 }
 
+static void
+load_fork_prepare(void)
+{
+    hhi_monitor_fork_prepare();
+    hhi_notice_fork_prepare();
+}
+
+static void
+load_fork_parent(void)
+{
+    hhi_notice_fork_done(false);
+    hhi_monitor_fork_done(false);
+}
+
+static void
+load_fork_child(void)
+{
+    hhi_notice_fork_done(true);
+    hhi_monitor_fork_done(true);
+}
+
+// Only hosts get here, so a program that merely uses malloc has no handlers of ours.
+static void
+load_handle_fork(void)
+{
+    static _Atomic(bool) handled;
+    // relaxed: whoever changes it registers the handlers; they guard against later forks only.
+    if (!hh_load_relaxed(&handled) && !hh_exchange_relaxed(&handled, true))
+        (void)pthread_atfork(load_fork_prepare, load_fork_parent, load_fork_child);
+}
+
+/*
+ * IHostMemoryManager::RegisterMemoryNotificationCallback - slot 9
+ *
+ * callback  in; takes a reference; NULL = none any more
+ * returns   S_OK; E_OUTOFMEMORY if the monitor thread can not be started (nothing changed)
+ * threads   any; also inside a call to a callback. Calls AddRef of the new one, and Release of the
+ *           one before unless a call into that is running (then the monitor thread does)
+ * source    NO-1, NO-4
+ */
 hh_hresult
 hhi_host_register_callback(IHostMemoryManager *self, ICLRMemoryNotificationCallback *callback)
 {
-    (void)self, (void)callback;
-    return E_NOTIMPL;
+    (void)self;
+    int saved_errno = errno;
+    load_handle_fork();
+    bool registered = hhi_monitor_register(callback);
+    errno = saved_errno;
+    return registered ? S_OK : E_OUTOFMEMORY;
 }
 
+// Whether a region of ours has a granule in [start, end).
+static bool
+needs_finds_region(uintptr_t start, uintptr_t end)
+{
+    hhi_rcu_section section = hhi_rcu_enter();
+    const struct hhi_region_record *record = hhi_region_map_find(start);
+    // order: acquire [RM-2] whether the region exists.
+    bool found = record != NULL && hh_load_acquire(&record->state) != NULL;
+    if (!found) {
+        record = hhi_region_map_next(start);
+        found = record != NULL && record->base < end;
+    }
+    hhi_rcu_leave(section);
+    return found;
+}
+
+/*
+ * IHostMemoryManager::NeedsVirtualAddressSpace - slot 10
+ *
+ * start, size_bytes  in; where a file is to be mapped; start NULL = anywhere; size 0 = unknown
+ * returns            S_OK           unused address space was given back; nothing of ours stands in
+ *                                   the way (any more)
+ *                    E_OUTOFMEMORY  a region of ours does, or the range leaves the user's part
+ * threads            any; takes locks, calls the kernel
+ * source             AS-1, AS-2 (DECISION 43), 16.5
+ */
 hh_hresult
 hhi_host_needs_address_space(IHostMemoryManager *self, void *start, size_t size_bytes)
 {
-    (void)self, (void)start, (void)size_bytes;
-    return E_NOTIMPL;
+    (void)self;
+    uintptr_t first = (uintptr_t)start;
+    if (first >= HHI_ADDRESS_LIMIT || size_bytes > HHI_ADDRESS_LIMIT - first)
+        return E_OUTOFMEMORY;
+    int saved_errno = errno;
+    (void)hhi_trim();
+    bool blocked = start != NULL && needs_finds_region(first, first + (size_bytes | !size_bytes));
+    errno = saved_errno;
+    return blocked ? E_OUTOFMEMORY : S_OK;
 }
 
+/*
+ * IHostMemoryManager::AcquiredVirtualAddressSpace - slot 11
+ *
+ * start, size_bytes  in; what the runtime mapped; NULL or 0 = ignored
+ * returns            S_OK
+ * threads            any; takes a lock
+ * source             AS-3, AS-5
+ */
 hh_hresult
 hhi_host_acquired_address_space(IHostMemoryManager *self, void *start, size_t size_bytes)
 {
-    (void)self, (void)start, (void)size_bytes;
-    return E_NOTIMPL;
+    (void)self;
+    if (start == NULL || size_bytes == 0)
+        return S_OK;
+    int saved_errno = errno;
+    load_handle_fork();
+    hhi_notice_add((uintptr_t)start, size_bytes);
+    errno = saved_errno;
+    return S_OK;
 }
 
+/*
+ * IHostMemoryManager::ReleasedVirtualAddressSpace - slot 12
+ *
+ * start    in; what the runtime has unmapped; an unknown one is ignored
+ * returns  S_OK
+ * threads  any; takes a lock
+ * source   AS-4 (DECISION 44), AS-5
+ */
 hh_hresult
 hhi_host_released_address_space(IHostMemoryManager *self, void *start)
 {
-    (void)self, (void)start;
-    return E_NOTIMPL;
+    (void)self;
+    (void)hhi_notice_remove((uintptr_t)start);
+    return S_OK;
 }
