@@ -40,11 +40,11 @@ struct rcu_stripe {
 
 static struct {
     struct rcu_stripe stripes[RCU_STRIPES];
-    struct urcu_bp_reader *records[RCU_RECORDS]; // written before record_count [RCU-4]
-    _Atomic uint32_t record_count;               // 0 until all are registered [RCU-4]
-    _Atomic uint32_t generation;                 // forks above this process
-    _Atomic uint32_t reclaimer;                  // RECLAIMER_ [RCU-7]
-    _Atomic uint32_t gate;                       // GATE_ [RCU-5]
+    _Atomic(unsigned long) *records[RCU_RECORDS]; // the counters; before record_count [RCU-4]
+    _Atomic uint32_t record_count;                // 0 until all are registered [RCU-4]
+    _Atomic uint32_t generation;                  // forks above this process
+    _Atomic uint32_t reclaimer;                   // RECLAIMER_ [RCU-7]
+    _Atomic uint32_t gate;                        // GATE_ [RCU-5]
     _Atomic(bool) lost;
     _Atomic(struct hhi_rcu_pool *) pools; // newest first [RCU-6]
     _Atomic uint64_t pending;             // retired and not yet taken by the reclaimer, about
@@ -59,10 +59,15 @@ static struct {
 // A section: bits 0..15 which record (plus 1) or guest stripe, bit 16 guest, bits 32.. generation.
 #define SECTION_GUEST ((hhi_rcu_section)1 << 16)
 
+/*
+ * The counter of a registered record. By offset: liburcu's arena does not keep the alignment that
+ * its structure declares, so the structure must not be accessed as one.
+ */
 static _Atomic(unsigned long) *
 record_counter(struct urcu_bp_reader *record)
 {
-    return (_Atomic(unsigned long) *)&record->ctr;
+    char *start = (void *)record;
+    return (_Atomic(unsigned long) *)(void *)(start + offsetof(struct urcu_bp_reader, ctr));
 }
 
 // Different on threads that run at once, mostly the same on one thread.
@@ -74,9 +79,8 @@ reader_seed(void)
 }
 
 static bool
-record_borrow(struct urcu_bp_reader *record)
+record_borrow(_Atomic(unsigned long) *counter)
 {
-    _Atomic(unsigned long) *counter = record_counter(record);
     // relaxed: a guess for the swap below.
     unsigned long value = hh_load_relaxed(counter);
     if (value & URCU_BP_GP_CTR_NEST_MASK)
@@ -127,7 +131,7 @@ hhi_rcu_leave(hhi_rcu_section section)
     urcu_bp_smp_mb_slave();
     if (!(section & SECTION_GUEST)) {
         // order: release [RCU-3] the section's reads are done.
-        hh_store_release(record_counter(rcu.records[which - 1]), 0);
+        hh_store_release(rcu.records[which - 1], 0);
         return;
     }
     // relaxed: see guest_enter. A section begun before a fork is not counted in the child.
@@ -280,7 +284,7 @@ records_register(void)
     for (int i = 0; i < RCU_RECORDS; i++) {
         URCU_TLS(urcu_bp_reader) = NULL;
         urcu_bp_register_thread();
-        rcu.records[i] = URCU_TLS(urcu_bp_reader);
+        rcu.records[i] = record_counter(URCU_TLS(urcu_bp_reader));
     }
     URCU_TLS(urcu_bp_reader) = NULL;
     urcu_bp_register_thread();
@@ -300,7 +304,7 @@ records_settle(void)
     uint32_t count = hh_load_acquire(&rcu.record_count);
     for (uint32_t i = 0; i < count; i++) {
         // order: acquire [RCU-3] the reader is done.
-        while (hh_load_acquire(record_counter(rcu.records[i])) & URCU_BP_GP_CTR_NEST_MASK)
+        while (hh_load_acquire(rcu.records[i]) & URCU_BP_GP_CTR_NEST_MASK)
             nap(1);
     }
 }
@@ -483,7 +487,7 @@ rcu_child_start(void)
     // relaxed: all of it, since no other thread exists.
     uint32_t count = hh_load_relaxed(&rcu.record_count);
     for (uint32_t i = 0; i < count; i++)
-        hh_store_relaxed(record_counter(rcu.records[i]), 0);
+        hh_store_relaxed(rcu.records[i], 0);
     hh_store_relaxed(&rcu.record_count, 0);
     for (int i = 0; i < RCU_STRIPES; i++)
         hh_store_relaxed(&rcu.stripes[i].active, 0);

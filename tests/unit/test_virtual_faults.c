@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: MIT
+/*
+ * tests/unit/test_virtual_faults.c - VirtualAlloc and its kin while the kernel refuses calls: all
+ * or nothing, frees that never fail, zero after recommit. [VA-1] [VA-6] [PR-3] [VF-4] [VF-5] [D30]
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "heap/limit.h"
+#include "host/host_virtual.h"
+#include "os/os.h"
+#include "region/region.h"
+#include "support/test.h"
+
+#define P ((size_t)0x1000)
+#define G ((size_t)0x10000)
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+// ---- Injection ----
+
+enum call { CALL_MAP, CALL_UNMAP, CALL_PROTECT, CALL_ADVISE, CALLS };
+
+static struct hhi_os real;
+static struct {
+    enum call call;
+    int error;
+    unsigned at; // the first call to fail, from 1; 0 = none
+    bool for_ever;
+    unsigned seen;
+} fault;
+
+static bool
+fault_hits(enum call call)
+{
+    if (fault.at == 0 || call != fault.call)
+        return false;
+    fault.seen++;
+    return fault.for_ever ? fault.seen >= fault.at : fault.seen == fault.at;
+}
+
+static intptr_t
+faulty_map(void *address, size_t size, int protection, int flags)
+{
+    return fault_hits(CALL_MAP) ? -fault.error : real.map(address, size, protection, flags);
+}
+
+static int
+faulty_unmap(void *address, size_t size)
+{
+    return fault_hits(CALL_UNMAP) ? -fault.error : real.unmap(address, size);
+}
+
+static int
+faulty_protect(void *address, size_t size, int protection)
+{
+    return fault_hits(CALL_PROTECT) ? -fault.error : real.protect(address, size, protection);
+}
+
+static int
+faulty_advise(void *address, size_t size, int advice)
+{
+    return fault_hits(CALL_ADVISE) ? -fault.error : real.advise(address, size, advice);
+}
+
+// ---- The methods ----
+
+static hh_hresult
+do_alloc(uintptr_t address, size_t size, uint32_t type, uint32_t protect, uintptr_t *result)
+{
+    void *pointer = &pointer;
+    hh_hresult answer =
+        hhi_host_virtual_alloc(NULL, (void *)address, size, type, protect, 0, &pointer);
+    assert_true((answer == S_OK) == (pointer != NULL));
+    if (result != NULL)
+        *result = (uintptr_t)pointer;
+    return answer;
+}
+
+static hh_hresult
+do_free(uintptr_t address, size_t size, uint32_t type)
+{
+    return hhi_host_virtual_free(NULL, (void *)address, size, type);
+}
+
+static hh_hresult
+do_protect(uintptr_t address, size_t size, uint32_t protect)
+{
+    uint32_t old = 0;
+    hh_hresult answer = hhi_host_virtual_protect(NULL, (void *)address, size, protect, &old);
+    assert_true(answer == S_OK || old == PAGE_NOACCESS);
+    return answer;
+}
+
+static hh_memory_basic_information
+do_query(uintptr_t address)
+{
+    hh_memory_basic_information info;
+    size_t length;
+    assert_int_equal(hhi_host_virtual_query(NULL, (void *)address, &info, sizeof info, &length),
+                     S_OK);
+    return info;
+}
+
+// ---- One allocation with all kinds of pages, and what may be done to it ----
+
+enum { PAGES = 12 };
+static const uint32_t page_protections[PAGES] = {0,
+                                                 0,
+                                                 PAGE_READWRITE,
+                                                 PAGE_READWRITE,
+                                                 PAGE_READONLY,
+                                                 PAGE_NOACCESS,
+                                                 0,
+                                                 PAGE_READWRITE,
+                                                 PAGE_READWRITE | PAGE_GUARD,
+                                                 0,
+                                                 PAGE_EXECUTE_READWRITE,
+                                                 PAGE_READWRITE};
+
+static uintptr_t base;
+
+static void
+make_allocation(void)
+{
+    assert_int_equal(do_alloc(0, PAGES * P, MEM_RESERVE, PAGE_READWRITE, &base), S_OK);
+    for (size_t page = 0; page < PAGES; page++) {
+        if (page_protections[page] == 0)
+            continue;
+        uintptr_t at = base + page * P;
+        assert_int_equal(do_alloc(at, P, MEM_COMMIT, PAGE_READWRITE, NULL), S_OK);
+        memset((void *)at, 0x50 + (int)page, P);
+        assert_int_equal(do_protect(at, P, page_protections[page]), S_OK);
+    }
+}
+
+static void
+expect_page(size_t page, uint32_t protection, bool contents)
+{
+    hh_memory_basic_information info = do_query(base + page * P);
+    assert_int_equal(info.AllocationBase, base);
+    assert_int_equal(info.AllocationProtect, PAGE_READWRITE);
+    assert_int_equal(info.State, protection == 0 ? MEM_RESERVE : MEM_COMMIT);
+    assert_int_equal(info.Protect, protection);
+    struct hhi_os_mapping mapping;
+    assert_int_equal(hhi_os_find_mapping(base + page * P, &mapping), 0);
+    if (protection != 0)
+        assert_int_equal(mapping.access, hhi_region_access(protection));
+    if (contents && (mapping.access & HHI_ACCESS_READ))
+        assert_int_equal(*(unsigned char *)(base + page * P), 0x50 + page);
+}
+
+static void
+expect_unchanged(void)
+{
+    for (size_t page = 0; page < PAGES; page++)
+        expect_page(page, page_protections[page], true);
+}
+
+static hh_hresult
+act_commit_all(void)
+{
+    return do_alloc(base, PAGES * P, MEM_COMMIT, PAGE_READWRITE, NULL);
+}
+
+static hh_hresult
+act_commit_some_executable(void)
+{
+    return do_alloc(base + P, 7 * P, MEM_COMMIT, PAGE_EXECUTE_READ, NULL);
+}
+
+static hh_hresult
+act_commit_without_access(void)
+{
+    return do_alloc(base, 4 * P, MEM_COMMIT, PAGE_NOACCESS, NULL);
+}
+
+static hh_hresult
+act_protect_some(void)
+{
+    return do_protect(base + 2 * P, 4 * P, PAGE_READONLY);
+}
+
+static hh_hresult
+act_protect_one(void)
+{
+    return do_protect(base + 11 * P, P, PAGE_NOACCESS);
+}
+
+static hh_hresult
+act_reset(void)
+{
+    return do_alloc(base, PAGES * P, MEM_RESET, PAGE_READWRITE, NULL);
+}
+
+static hh_hresult
+act_decommit_some(void)
+{
+    return do_free(base + P, 7 * P, MEM_DECOMMIT);
+}
+
+static hh_hresult
+act_decommit_all(void)
+{
+    return do_free(base, 0, MEM_DECOMMIT);
+}
+
+static const struct action {
+    const char *name;
+    hh_hresult (*act)(void);
+    bool may_fail;
+    size_t decommit_first, decommit_end;
+} actions[] = {
+    {"commit all", act_commit_all, true, 0, 0},
+    {"commit some executable", act_commit_some_executable, true, 0, 0},
+    {"commit without access", act_commit_without_access, true, 0, 0},
+    {"protect some", act_protect_some, true, 0, 0},
+    {"protect one", act_protect_one, true, 0, 0},
+    {"reset", act_reset, false, 0, 0},
+    {"decommit some", act_decommit_some, false, 1, 8},
+    {"decommit all", act_decommit_all, false, 0, PAGES},
+};
+
+static void
+expect_zero_after_recommit(const struct action *action)
+{
+    for (size_t page = action->decommit_first; page < action->decommit_end; page++)
+        expect_page(page, 0, false);
+    size_t size = (action->decommit_end - action->decommit_first) * P;
+    uintptr_t first = base + action->decommit_first * P;
+    assert_int_equal(do_alloc(first, size, MEM_COMMIT, PAGE_READWRITE, NULL), S_OK);
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(((unsigned char *)first)[i], 0);
+}
+
+// True if the call that was to fail was not made at all.
+static bool
+run_action(const struct action *action, unsigned at)
+{
+    make_allocation();
+    struct hhi_budget_reading before, after;
+    hhi_limit_read(&before);
+    fault.seen = 0;
+    fault.at = at;
+    hh_hresult answer = action->act();
+    bool unused = fault.seen < at;
+    struct hhi_budget_reading reading;
+    hhi_limit_read(&reading);
+    fault.at = 0;
+    if (answer != S_OK) {
+        assert_true(action->may_fail);
+        assert_int_equal(answer, E_OUTOFMEMORY);
+        expect_unchanged();
+        assert_int_equal(reading.committed_bytes, before.committed_bytes);
+    } else if (action->decommit_end != 0) {
+        expect_zero_after_recommit(action);
+    }
+    assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
+    assert_int_equal(do_query(base).State, MEM_FREE);
+    hhi_limit_read(&after);
+    assert_int_equal(after.committed_bytes, 0);
+    return unused;
+}
+
+static void
+every_refused_call_leaves_all_or_nothing(void **state)
+{
+    (void)state;
+    static const int errors[] = {ENOMEM, EAGAIN, EINVAL};
+    unsigned runs = 0;
+    for (size_t i = 0; i < COUNT(actions); i++) {
+        for (int call = 0; call < CALLS; call++) {
+            for (size_t k = 0; k < COUNT(errors) * 2; k++) {
+                bool unused = false;
+                for (unsigned at = 1; !unused; at++, runs++) {
+                    fault.call = (enum call)call;
+                    fault.error = errors[k / 2];
+                    fault.for_ever = k % 2 == 1;
+                    unused = run_action(&actions[i], at);
+                    assert_true(at < 100);
+                }
+            }
+        }
+    }
+    print_message("%u runs\n", runs);
+}
+
+// [VF-2]: also while the kernel will not unmap.
+static void
+a_release_succeeds_and_the_address_is_free_though_unmapping_fails(void **state)
+{
+    (void)state;
+    make_allocation();
+    uintptr_t first = base;
+    fault.call = CALL_UNMAP;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+    assert_int_equal(do_query(first).State, MEM_FREE);
+    assert_true(do_query(first).RegionSize >= PAGES * P);
+    assert_int_equal(do_free(first, 0, MEM_RELEASE), HOST_E_INVALIDOPERATION);
+    fault.at = 0;
+    // The next allocation finds the range unmapped, at the same address too.
+    uintptr_t again;
+    assert_int_equal(do_alloc(first, PAGES * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &again),
+                     S_OK);
+    assert_int_equal(again, first);
+    for (size_t i = 0; i < PAGES * P; i++)
+        assert_int_equal(((unsigned char *)first)[i], 0);
+    assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+}
+
+static void
+a_reserve_that_fails_leaves_nothing_mapped(void **state)
+{
+    (void)state;
+    static const int errors[] = {ENOMEM, EAGAIN, EPERM, EEXIST};
+    const uintptr_t range = 0x7EA800000000;
+    for (size_t i = 0; i < COUNT(errors); i++) {
+        for (int call = CALL_MAP; call <= CALL_PROTECT; call += CALL_PROTECT - CALL_MAP) {
+            for (int there = 0; there < 2; there++) {
+                fault.call = (enum call)call;
+                fault.error = errors[i];
+                fault.for_ever = true;
+                fault.seen = 0;
+                fault.at = 1;
+                uintptr_t result;
+                hh_hresult answer = do_alloc(there ? range : 0, 3 * P, MEM_RESERVE | MEM_COMMIT,
+                                             PAGE_READWRITE, &result);
+                fault.at = 0;
+                bool busy =
+                    there && call == CALL_MAP && (errors[i] == EPERM || errors[i] == EEXIST);
+                assert_int_equal(answer, busy ? HH_W_INVALID_ADDRESS : E_OUTOFMEMORY);
+                assert_int_equal(do_query(range).State, MEM_FREE);
+                struct hhi_os_mapping mapping;
+                int found = hhi_os_find_mapping(range, &mapping);
+                assert_true(found != 0 || mapping.start > range + G);
+            }
+        }
+    }
+}
+
+// ---- The kernel's own limit of mappings ----
+
+enum { MANY_PAGES = 70000 };
+
+static void
+at_the_map_limit_changes_fail_whole_and_decommits_succeed(void **state)
+{
+    (void)state;
+    assert_int_equal(do_alloc(0, MANY_PAGES * P, MEM_COMMIT, PAGE_READWRITE, &base), S_OK);
+    size_t page = 1;
+    hh_hresult answer = S_OK;
+    while (page < MANY_PAGES - 100 && answer == S_OK) {
+        answer = do_protect(base + page * P, P, PAGE_READONLY);
+        page += 2;
+    }
+    if (answer == S_OK) {
+        assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
+        skip(); // this kernel allows more mappings than the test makes
+    }
+    page -= 2;
+    assert_int_equal(answer, E_OUTOFMEMORY);
+    assert_int_equal(do_query(base + page * P).Protect, PAGE_READWRITE);
+    assert_int_equal(do_query(base + (page - 2) * P).Protect, PAGE_READONLY);
+    assert_int_equal(do_query(base + (page - 2) * P).RegionSize, P);
+    // A change over several runs that needs one more mapping at its end.
+    assert_int_equal(do_protect(base + (page + 40) * P, 20 * P, PAGE_NOACCESS), E_OUTOFMEMORY);
+    *(volatile char *)(base + (page + 50) * P) = 9;
+    // Decommitting in the middle of a run needs two more; it succeeds all the same.
+    memset((void *)(base + (page + 50) * P), 0xEE, P);
+    assert_int_equal(do_free(base + (page + 50) * P, P, MEM_DECOMMIT), S_OK);
+    assert_int_equal(do_query(base + (page + 50) * P).State, MEM_RESERVE);
+    assert_int_equal(do_query(base + (page + 50) * P).RegionSize, P);
+    // One protection over everything frees the mappings again.
+    assert_int_equal(do_protect(base, (page - 1) * P, PAGE_READWRITE), S_OK);
+    assert_int_equal(do_alloc(base + (page + 50) * P, P, MEM_COMMIT, PAGE_READWRITE, NULL), S_OK);
+    for (size_t i = 0; i < P; i++)
+        assert_int_equal(((unsigned char *)base)[(page + 50) * P + i], 0);
+    assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
+}
+
+static int
+install_faults(void **state)
+{
+    (void)state;
+    real = hhi_os;
+    hhi_os.map = faulty_map;
+    hhi_os.unmap = faulty_unmap;
+    hhi_os.protect = faulty_protect;
+    hhi_os.advise = faulty_advise;
+    return 0;
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_refused_call_leaves_all_or_nothing),
+        cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
+        cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
+        cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
+    };
+    return cmocka_run_group_tests(tests, install_faults, NULL);
+}
