@@ -74,7 +74,7 @@ hhi_region_access(uint32_t protection)
     }
 }
 
-static const struct hhi_run *
+static const struct hhi_page_run *
 region_root(const struct hhi_region *region)
 {
     // order: acquire [RM-2] reads the tree.
@@ -231,7 +231,7 @@ region_open(struct hhi_region *region, uint32_t protection, bool commit)
     uint32_t code = commit ? protection : HHI_RUN_RESERVED;
     size_t size_bytes = region->record.end - region->record.base;
     unsigned access = hhi_region_access(code);
-    const struct hhi_run *root = hhi_run_tree_create(code);
+    const struct hhi_page_run *root = hhi_run_tree_create(code);
     if (root == NULL)
         return HHI_VM_NO_MEMORY;
     if (access != HHI_ACCESS_NONE &&
@@ -290,7 +290,7 @@ region_around(uintptr_t first, uintptr_t end)
 static size_t
 committed_bytes(const struct hhi_region *region, uint64_t first, uint64_t end)
 {
-    const struct hhi_run *root = region_root(region);
+    const struct hhi_page_run *root = region_root(region);
     uint64_t pages = 0;
     while (first < end) {
         struct hhi_run_span span = hhi_run_tree_find_visible(root, first);
@@ -430,7 +430,7 @@ static enum hhi_vm_status
 region_decommit_pages(struct hhi_region *region, uint64_t first, uint64_t end)
 {
     struct hhi_run_edit hidden, stale;
-    const struct hhi_run *root = region_root(region);
+    const struct hhi_page_run *root = region_root(region);
     uint64_t pages = region_page(region, region->record.end);
     // Both outcomes are prepared first: afterwards nothing can fail.
     bool ready = hhi_run_edit_begin(&hidden, root, first, end, pages, HHI_RUN_RESERVED);
@@ -488,7 +488,7 @@ hhi_region_decommit(uintptr_t address, size_t size_bytes, size_t *freed_bytes)
 static void
 region_end(struct hhi_region *region, bool committed)
 {
-    const struct hhi_run *root = region_root(region);
+    const struct hhi_page_run *root = region_root(region);
     size_t size_bytes = region->record.end - region->record.base;
     if (committed)
         hhi_os_protect((void *)region->record.base, size_bytes, HHI_ACCESS_NONE);

@@ -19,7 +19,7 @@ enum { QUERY_TRIES = 8 };
 // ---- Ours: all inside a read section ----
 
 static void
-answer_host(const struct hhi_region_record *record, const struct hhi_run *root, uintptr_t page,
+answer_host(const struct hhi_region_record *record, const struct hhi_page_run *root, uintptr_t page,
             struct hhi_region_answer *answer)
 {
     size_t page_bytes = hhi_os_page_bytes();

@@ -2,7 +2,7 @@
 // region/run_tree.c - see run_tree.h.
 #include "region/run_tree.h"
 
-static struct hhi_rcu_pool run_pool = {.record_bytes = sizeof(struct hhi_run)};
+static struct hhi_rcu_pool run_pool = {.record_bytes = sizeof(struct hhi_page_run)};
 static uint64_t run_secret;
 static uint64_t run_edits; // numbers given to edits so far; the writer's
 
@@ -14,7 +14,7 @@ hhi_run_tree_init(uint64_t secret)
 }
 
 static uint64_t
-run_priority(const struct hhi_run *run)
+run_priority(const struct hhi_page_run *run)
 {
     uint64_t x = hhi_run_page(run) + run_secret;
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
@@ -31,10 +31,10 @@ code_visible(uint32_t code)
 // ---- Readers ----
 
 struct hhi_run_span
-hhi_run_tree_find(const struct hhi_run *root, uint64_t page)
+hhi_run_tree_find(const struct hhi_page_run *root, uint64_t page)
 {
     struct hhi_run_span span = {0, UINT64_MAX, HHI_RUN_RESERVED};
-    for (const struct hhi_run *run = root; run != NULL;) {
+    for (const struct hhi_page_run *run = root; run != NULL;) {
         uint64_t first = hhi_run_page(run);
         if (first > page) {
             span.end = first;
@@ -49,7 +49,7 @@ hhi_run_tree_find(const struct hhi_run *root, uint64_t page)
 }
 
 struct hhi_run_span
-hhi_run_tree_find_visible(const struct hhi_run *root, uint64_t page)
+hhi_run_tree_find_visible(const struct hhi_page_run *root, uint64_t page)
 {
     struct hhi_run_span span = hhi_run_tree_find(root, page);
     span.code = code_visible(span.code);
@@ -65,10 +65,10 @@ hhi_run_tree_find_visible(const struct hhi_run *root, uint64_t page)
 // ---- Edits ----
 
 // A node of this edit; hhi_run_edit_begin has made sure that there is one.
-static struct hhi_run *
+static struct hhi_page_run *
 edit_node(struct hhi_run_edit *edit, uint64_t key)
 {
-    struct hhi_run *run = hhi_rcu_pool_take(&run_pool);
+    struct hhi_page_run *run = hhi_rcu_pool_take(&run_pool);
     run->key = key;
     run->edit = edit->number;
     run->left = run->right = NULL;
@@ -78,15 +78,15 @@ edit_node(struct hhi_run_edit *edit, uint64_t key)
 }
 
 // The node as this edit may write it: itself, or a copy in its place.
-static struct hhi_run *
-edit_own(struct hhi_run_edit *edit, const struct hhi_run *run)
+static struct hhi_page_run *
+edit_own(struct hhi_run_edit *edit, const struct hhi_page_run *run)
 {
     if (run->edit == edit->number)
-        return (struct hhi_run *)run;
-    struct hhi_run *copy = edit_node(edit, run->key);
+        return (struct hhi_page_run *)run;
+    struct hhi_page_run *copy = edit_node(edit, run->key);
     copy->left = run->left;
     copy->right = run->right;
-    struct hhi_run *old = (struct hhi_run *)run;
+    struct hhi_page_run *old = (struct hhi_page_run *)run;
     old->link.next = edit->retired;
     edit->retired = &old->link;
     return copy;
@@ -94,11 +94,11 @@ edit_own(struct hhi_run_edit *edit, const struct hhi_run *run)
 
 // Leave out a subtree: nodes of this edit are marked, older ones retired.
 static void
-edit_drop(struct hhi_run_edit *edit, const struct hhi_run *run)
+edit_drop(struct hhi_run_edit *edit, const struct hhi_page_run *run)
 {
     if (run == NULL)
         return;
-    struct hhi_run *mine = (struct hhi_run *)run;
+    struct hhi_page_run *mine = (struct hhi_page_run *)run;
     edit_drop(edit, run->left);
     edit_drop(edit, run->right);
     if (run->edit == edit->number) {
@@ -111,14 +111,14 @@ edit_drop(struct hhi_run_edit *edit, const struct hhi_run *run)
 
 // Runs that begin below page, and the others.
 static void
-edit_split(struct hhi_run_edit *edit, const struct hhi_run *run, uint64_t page,
-           const struct hhi_run **below, const struct hhi_run **above)
+edit_split(struct hhi_run_edit *edit, const struct hhi_page_run *run, uint64_t page,
+           const struct hhi_page_run **below, const struct hhi_page_run **above)
 {
     if (run == NULL) {
         *below = *above = NULL;
         return;
     }
-    struct hhi_run *mine = edit_own(edit, run);
+    struct hhi_page_run *mine = edit_own(edit, run);
     if (hhi_run_page(run) < page) {
         edit_split(edit, mine->right, page, &mine->right, above);
         *below = mine;
@@ -129,23 +129,24 @@ edit_split(struct hhi_run_edit *edit, const struct hhi_run *run, uint64_t page,
 }
 
 // One tree of two, where all of below comes before all of above.
-static const struct hhi_run *
-edit_join(struct hhi_run_edit *edit, const struct hhi_run *below, const struct hhi_run *above)
+static const struct hhi_page_run *
+edit_join(struct hhi_run_edit *edit, const struct hhi_page_run *below,
+          const struct hhi_page_run *above)
 {
     if (below == NULL || above == NULL)
         return below == NULL ? above : below;
     if (run_priority(below) >= run_priority(above)) {
-        struct hhi_run *top = edit_own(edit, below);
+        struct hhi_page_run *top = edit_own(edit, below);
         top->right = edit_join(edit, top->right, above);
         return top;
     }
-    struct hhi_run *top = edit_own(edit, above);
+    struct hhi_page_run *top = edit_own(edit, above);
     top->left = edit_join(edit, below, top->left);
     return top;
 }
 
 static unsigned
-path_length(const struct hhi_run *run, uint64_t page)
+path_length(const struct hhi_page_run *run, uint64_t page)
 {
     unsigned length = 0;
     for (; run != NULL; length++)
@@ -158,7 +159,7 @@ path_length(const struct hhi_run *run, uint64_t page)
  * rim of what is below and the left rim of what is above, which are such copies.
  */
 static bool
-edit_start(struct hhi_run_edit *edit, const struct hhi_run *root, uint64_t first, uint64_t end)
+edit_start(struct hhi_run_edit *edit, const struct hhi_page_run *root, uint64_t first, uint64_t end)
 {
     unsigned needed = path_length(root, first) + path_length(root, end + 1) + 2;
     *edit = (struct hhi_run_edit){.number = ++run_edits};
@@ -166,14 +167,14 @@ edit_start(struct hhi_run_edit *edit, const struct hhi_run *root, uint64_t first
 }
 
 bool
-hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_run *root, uint64_t first,
+hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_page_run *root, uint64_t first,
                    uint64_t end, uint64_t pages, uint32_t code)
 {
     if (!edit_start(edit, root, first, end))
         return false;
     uint32_t code_before = first > 0 ? hhi_run_tree_find(root, first - 1).code : UINT32_MAX;
     uint32_t code_after = end < pages ? hhi_run_tree_find(root, end).code : UINT32_MAX;
-    const struct hhi_run *below, *rest, *inside, *above;
+    const struct hhi_page_run *below, *rest, *inside, *above;
     edit_split(edit, root, first, &below, &rest);
     edit_split(edit, rest, end + 1, &inside, &above);
     edit_drop(edit, inside);
@@ -191,7 +192,7 @@ hhi_run_edit_commit(struct hhi_run_edit *edit)
     struct hhi_rcu_link *next;
     for (struct hhi_rcu_link *link = edit->fresh; link != NULL; link = next) {
         next = link->next;
-        struct hhi_run *run = hh_container_of(link, struct hhi_run, link);
+        struct hhi_page_run *run = hh_container_of(link, struct hhi_page_run, link);
         if (run->edit == 0)
             hhi_rcu_pool_put(&run_pool, run);
     }
@@ -211,10 +212,10 @@ hhi_run_edit_abort(struct hhi_run_edit *edit)
     }
 }
 
-const struct hhi_run *
+const struct hhi_page_run *
 hhi_run_tree_create(uint32_t code)
 {
-    struct hhi_run *run = hhi_rcu_pool_take(&run_pool);
+    struct hhi_page_run *run = hhi_rcu_pool_take(&run_pool);
     if (run == NULL)
         return NULL;
     run->key = code;
@@ -224,27 +225,27 @@ hhi_run_tree_create(uint32_t code)
 }
 
 void
-hhi_run_tree_retire(const struct hhi_run *root)
+hhi_run_tree_retire(const struct hhi_page_run *root)
 {
     if (root == NULL)
         return;
     hhi_run_tree_retire(root->left);
     hhi_run_tree_retire(root->right);
-    hhi_rcu_pool_retire(&run_pool, (struct hhi_run *)root);
+    hhi_rcu_pool_retire(&run_pool, (struct hhi_page_run *)root);
 }
 
 size_t
-hhi_run_tree_count(const struct hhi_run *root)
+hhi_run_tree_count(const struct hhi_page_run *root)
 {
     return root == NULL ? 0 : 1 + hhi_run_tree_count(root->left) + hhi_run_tree_count(root->right);
 }
 
 bool
-hhi_run_tree_check(const struct hhi_run *root)
+hhi_run_tree_check(const struct hhi_page_run *root)
 {
     if (root == NULL)
         return true;
-    const struct hhi_run *children[] = {root->left, root->right};
+    const struct hhi_page_run *children[] = {root->left, root->right};
     for (int i = 0; i < 2; i++) {
         if (children[i] != NULL && run_priority(children[i]) > run_priority(root))
             return false;

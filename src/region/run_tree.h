@@ -37,11 +37,11 @@
 #define HHI_RUN_STALE 0x800u
 #define HHI_RUN_RESERVED 0u
 
-struct hhi_run {
+struct hhi_page_run {
     struct hhi_rcu_link link;
     uint64_t key;  // first page << 12 | code
     uint64_t edit; // the edit that made it; the writer's
-    const struct hhi_run *left, *right;
+    const struct hhi_page_run *left, *right;
 };
 
 // What a find tells: pages [first, end) have code; end is UINT64_MAX for the last run.
@@ -52,7 +52,7 @@ struct hhi_run_span {
 
 // An edit in progress: a new root that nobody can see yet.
 struct hhi_run_edit {
-    const struct hhi_run *root;
+    const struct hhi_page_run *root;
     struct hhi_rcu_link *fresh;   // nodes made by this edit
     struct hhi_rcu_link *retired; // nodes of the old root the new one does not use
     uint64_t number;
@@ -61,15 +61,15 @@ struct hhi_run_edit {
 // Once, before anything else.
 void hhi_run_tree_init(uint64_t secret);
 // One run with code; NULL without memory.
-const struct hhi_run *hhi_run_tree_create(uint32_t code);
-void hhi_run_tree_retire(const struct hhi_run *root);
+const struct hhi_page_run *hhi_run_tree_create(uint32_t code);
+void hhi_run_tree_retire(const struct hhi_page_run *root);
 
-struct hhi_run_span hhi_run_tree_find(const struct hhi_run *root, uint64_t page);
+struct hhi_run_span hhi_run_tree_find(const struct hhi_page_run *root, uint64_t page);
 // The same, with runs that a query can not tell apart taken together, forward from page.
-struct hhi_run_span hhi_run_tree_find_visible(const struct hhi_run *root, uint64_t page);
+struct hhi_run_span hhi_run_tree_find_visible(const struct hhi_page_run *root, uint64_t page);
 
 // Set [first, end) to code in a new root. False without memory. pages: of the whole allocation.
-bool hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_run *root, uint64_t first,
+bool hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_page_run *root, uint64_t first,
                         uint64_t end, uint64_t pages, uint32_t code);
 // After edit->root was published.
 void hhi_run_edit_commit(struct hhi_run_edit *edit);
@@ -77,18 +77,18 @@ void hhi_run_edit_commit(struct hhi_run_edit *edit);
 void hhi_run_edit_abort(struct hhi_run_edit *edit);
 
 // Whether I1 to I3 hold. For tests.
-bool hhi_run_tree_check(const struct hhi_run *root);
+bool hhi_run_tree_check(const struct hhi_page_run *root);
 // Number of runs. For tests and statistics.
-size_t hhi_run_tree_count(const struct hhi_run *root);
+size_t hhi_run_tree_count(const struct hhi_page_run *root);
 
 static inline uint64_t
-hhi_run_page(const struct hhi_run *run)
+hhi_run_page(const struct hhi_page_run *run)
 {
     return run->key >> 12;
 }
 
 static inline uint32_t
-hhi_run_code(const struct hhi_run *run)
+hhi_run_code(const struct hhi_page_run *run)
 {
     return (uint32_t)run->key & 0xFFF;
 }
