@@ -3,7 +3,6 @@
 
 #include "host/host_virtual.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -46,34 +45,6 @@ protection_is_valid(uint32_t protection)
     default:
         return false;
     }
-}
-
-// The locks of the regions are held while the process is copied.
-static void
-virtual_fork_prepare(void)
-{
-    hhi_region_fork_prepare();
-}
-
-static void
-virtual_fork_parent(void)
-{
-    hhi_region_fork_done(false);
-}
-
-static void
-virtual_fork_child(void)
-{
-    hhi_region_fork_done(true);
-}
-
-static void
-virtual_start(void)
-{
-    static _Atomic(bool) started;
-    // relaxed: only that one thread registers; a fork that comes earlier is between no two calls.
-    if (hh_unlikely(!hh_load_relaxed(&started)) && !hh_exchange_relaxed(&started, true))
-        pthread_atfork(virtual_fork_prepare, virtual_fork_parent, virtual_fork_child);
 }
 
 // ---- VirtualAlloc ----
@@ -200,7 +171,6 @@ hhi_host_virtual_alloc(IHostMemoryManager *self, void *address, size_t size_byte
     *result = NULL;
     if (!alloc_arguments_are_valid(at, size_bytes, allocation_type, protection))
         return E_INVALIDARG;
-    virtual_start();
     bool commit = (allocation_type & MEM_COMMIT) != 0;
     if (allocation_type & MEM_RESET)
         return alloc_reset(at, size_bytes, result);
@@ -317,7 +287,6 @@ hhi_host_virtual_protect(IHostMemoryManager *self, void *address, size_t size_by
         return HH_W_NOACCESS;
     if (size_bytes == 0 || at >= HHI_ADDRESS_LIMIT || size_bytes > HHI_ADDRESS_LIMIT - at)
         return E_INVALIDARG;
-    virtual_start();
     uint32_t old;
     enum hhi_vm_status status =
         hhi_region_protect(page_down(at), page_up(at + size_bytes), protection, &old);

@@ -12,31 +12,71 @@ enum { META_FIRST_CHUNK_BYTES = 128 * 1024, META_CHUNK_BYTES = 1024 * 1024 };
 
 static struct {
     struct hhi_lock lock;
-    uintptr_t next, end;         // the rest of the newest chunk; under lock
-    _Atomic size_t mapped_bytes; // written under lock, read by anyone
+    uintptr_t next, end;                     // the rest of the newest chunk; under lock
+    _Atomic size_t mapped_bytes;             // written under lock, read by anyone
+    _Atomic(struct hhi_meta_chunk *) oldest; // [MA-1]
+    struct hhi_meta_chunk *newest;           // under lock
 } meta;
+
+// A chunk whose granule of HHI_META_ALIGNMENT nobody shares. 0 without memory.
+static uintptr_t
+chunk_map(size_t size_bytes)
+{
+    uintptr_t own_bytes = hh_align_up(size_bytes, HHI_META_ALIGNMENT);
+    size_t asked_bytes = own_bytes + HHI_META_ALIGNMENT - hhi_os_page_bytes();
+    intptr_t start = hhi_os_map_private(asked_bytes);
+    if (start < 0)
+        return 0;
+    uintptr_t base = hh_align_up((uintptr_t)start, HHI_META_ALIGNMENT);
+    uintptr_t end = (uintptr_t)start + asked_bytes;
+    if (base > (uintptr_t)start)
+        hhi_os_release((void *)start, base - (uintptr_t)start);
+    if (end > base + own_bytes)
+        hhi_os_release((void *)(base + own_bytes), end - (base + own_bytes));
+    return base;
+}
+
+static void
+chunk_link(uintptr_t base, size_t size_bytes)
+{
+    struct hhi_meta_chunk *chunk = (struct hhi_meta_chunk *)base;
+    chunk->size_bytes = size_bytes;
+    _Atomic(struct hhi_meta_chunk *) *link =
+        meta.newest == NULL ? &meta.oldest : &meta.newest->newer;
+    meta.newest = chunk;
+    // order: release [MA-1] publishes the chunk's header.
+    hh_store_release(link, chunk);
+}
+
+const struct hhi_meta_chunk *
+hhi_meta_next_chunk(const struct hhi_meta_chunk *chunk)
+{
+    // order: acquire [MA-1] reads the next chunk's header.
+    return chunk == NULL ? hh_load_acquire(&meta.oldest) : hh_load_acquire(&chunk->newer);
+}
 
 static bool
 meta_grow(size_t size_bytes)
 {
     // relaxed: written under the lock that is held.
     size_t mapped_bytes = hh_load_relaxed(&meta.mapped_bytes);
-    size_t needed_bytes = hh_align_up(size_bytes, hhi_os_page_bytes());
+    size_t needed_bytes = hh_align_up(size_bytes + HH_CACHE_LINE_BYTES, hhi_os_page_bytes());
     size_t chunk_bytes = mapped_bytes == 0 ? META_FIRST_CHUNK_BYTES : META_CHUNK_BYTES;
     if (chunk_bytes < needed_bytes)
         chunk_bytes = needed_bytes;
-    intptr_t chunk = hhi_os_map_private(chunk_bytes);
-    if (chunk < 0 && chunk_bytes > needed_bytes) {
+    uintptr_t chunk = chunk_map(chunk_bytes);
+    if (chunk == 0 && chunk_bytes > needed_bytes) {
         // A small address space may refuse a whole chunk and still have what is needed.
         chunk_bytes = needed_bytes;
-        chunk = hhi_os_map_private(chunk_bytes);
+        chunk = chunk_map(chunk_bytes);
     }
-    if (chunk < 0)
+    if (chunk == 0)
         return false;
     // relaxed: a statistic.
     hh_store_relaxed(&meta.mapped_bytes, mapped_bytes + chunk_bytes);
-    meta.next = (uintptr_t)chunk;
-    meta.end = meta.next + chunk_bytes;
+    chunk_link(chunk, chunk_bytes);
+    meta.next = chunk + HH_CACHE_LINE_BYTES;
+    meta.end = chunk + chunk_bytes;
     return true;
 }
 

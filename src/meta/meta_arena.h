@@ -9,16 +9,33 @@
  * memory. Owners of records keep free lists of their own.
  *
  * Thread rules: any thread; takes a lock (rank: meta, the last); not in signal handlers.
+ *
+ * Memory ordering
+ *   MA-1  link to a chunk: the thread that mapped it -> readers of the list: its header.
  */
 #ifndef HHI_META_META_ARENA_H
 #define HHI_META_META_ARENA_H
 
+#include "base/atomic.h"
 #include "base/compiler.h"
 
 // size_bytes zeroed bytes, aligned to a cache line; NULL when the system has none.
 void *hhi_meta_alloc(size_t size_bytes);
 // Bytes taken from the system so far.
 size_t hhi_meta_bytes(void);
+/*
+ * The arena's chunks, for those who must know which addresses are the library's. A chunk begins at
+ * a multiple of HHI_META_ALIGNMENT and has the addresses up to the next multiple to itself.
+ */
+#define HHI_META_ALIGNMENT ((uintptr_t)65536)
+
+struct hhi_meta_chunk {
+    size_t size_bytes;                      // this header included
+    _Atomic(struct hhi_meta_chunk *) newer; // written once [MA-1]
+};
+// The chunk mapped after that one; after NULL: the first. NULL: there is none yet. Any thread.
+const struct hhi_meta_chunk *hhi_meta_next_chunk(const struct hhi_meta_chunk *chunk);
+
 // Around fork: hold the lock while the process is copied.
 void hhi_meta_fork_prepare(void);
 void hhi_meta_fork_done(bool child);

@@ -10,7 +10,8 @@
  * Memory ordering
  *   LK-1  release in hhi_lock_leave -> acquire in hhi_lock_enter: everything written under the lock.
  *
- * Ranks, to be taken in this order only: heap list < thread list < heap < limbo < run < meta.
+ * Ranks, to be taken in this order only: regions, heap list < thread list < heap < limbo < run <
+ * region map < meta.
  * Progress: blocking. After fork the child re-makes locks with hhi_lock_reset.
  */
 #ifndef HHI_OS_LOCK_H

@@ -12,6 +12,8 @@
 #include "meta/meta_arena.h"
 #include "options/options.h"
 #include "os/lock.h"
+#include "rcu/rcu.h"
+#include "region/region.h"
 #include "region/run.h"
 #include "slab/guard.h"
 
@@ -68,6 +70,7 @@ hhi_process_start(void)
 static void
 fork_prepare(void)
 {
+    hhi_region_fork_prepare();
     hhi_sweep_fork_prepare();
     hhi_heaps_fork_prepare();
     hhi_threads_fork_prepare();
@@ -75,6 +78,8 @@ fork_prepare(void)
     hhi_debug_fork_prepare();
     hhi_limbo_fork_prepare();
     hhi_run_fork_prepare();
+    hhi_region_map_fork_prepare();
+    hhi_rcu_fork_prepare();
     hhi_meta_fork_prepare();
 }
 
@@ -82,18 +87,23 @@ static void
 fork_parent(void)
 {
     hhi_meta_fork_done(false);
+    hhi_rcu_fork_done(false);
+    hhi_region_map_fork_done(false);
     hhi_run_fork_done(false);
     hhi_limbo_fork_done(false);
     hhi_debug_fork_done(false);
     hhi_heaps_fork_done(false);
     hhi_threads_fork_parent();
     hhi_sweep_fork_done(false);
+    hhi_region_fork_done(false);
 }
 
 static void
 fork_child(void)
 {
     hhi_meta_fork_done(true);
+    hhi_rcu_fork_done(true);
+    hhi_region_map_fork_done(true);
     hhi_run_fork_done(true);
     hhi_limbo_fork_done(true);
     hhi_debug_fork_done(true);
@@ -101,6 +111,7 @@ fork_child(void)
     hhi_guard_init(); // the barrier is registered per process
     hhi_threads_fork_child(hhi_self);
     hhi_sweep_fork_done(true);
+    hhi_region_fork_done(true);
 }
 
 // Before the constructors of programs and of libraries that are not ours.

@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "meta/meta_arena.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "region/region_foreign.h"
@@ -125,6 +126,30 @@ region_unmap(const struct hhi_region *region)
             hhi_os_release((void *)(region->record.end + k * page), page);
     }
     return true;
+}
+
+/*
+ * Enter the metadata arena's new chunks into the region map, so that queries call them ours. They
+ * can not enter themselves, since the map's nodes lie in them. A chunk without memory for its
+ * record waits for the next time.
+ */
+static void
+chunks_publish(void)
+{
+    static const struct hhi_meta_chunk *last; // entered; under the lock
+    const struct hhi_meta_chunk *chunk;
+    while ((chunk = hhi_meta_next_chunk(last)) != NULL) {
+        struct hhi_region_record *record = hhi_meta_alloc(sizeof *record);
+        if (record == NULL)
+            return;
+        record->base = (uintptr_t)chunk;
+        record->end = record->base + chunk->size_bytes;
+        record->kind = HHI_REGION_METADATA;
+        hhi_region_record_set_committed(record, record->end);
+        if (hhi_region_map_insert(record) != 0)
+            return;
+        last = chunk;
+    }
 }
 
 // A range of whole granules anywhere; 0 without memory.
@@ -250,6 +275,7 @@ hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bo
     uintptr_t page = page_bytes();
     regions_enter();
     zombies_bury();
+    chunks_publish();
     struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
     enum hhi_vm_status status = HHI_VM_NO_MEMORY;
     if (region != NULL) {
@@ -625,15 +651,11 @@ void
 hhi_region_fork_prepare(void)
 {
     hhi_lock_enter(&regions.lock);
-    hhi_region_map_fork_prepare();
-    hhi_rcu_fork_prepare();
 }
 
 void
 hhi_region_fork_done(bool child)
 {
-    hhi_rcu_fork_done(child);
-    hhi_region_map_fork_done(child);
     if (child)
         hhi_lock_reset(&regions.lock);
     else

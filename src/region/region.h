@@ -98,7 +98,7 @@ bool hhi_region_guard_fault(uintptr_t address);
 // *end: first address after it that is not such a page. Inside a read section.
 bool hhi_region_is_tail(uintptr_t page, uintptr_t *end);
 
-// Around fork: hold the lock while the process is copied.
+// Around fork: hold the lock while the process is copied. The map's lock and rcu's gate are apart.
 void hhi_region_fork_prepare(void);
 void hhi_region_fork_done(bool child);
 

@@ -11,6 +11,7 @@
 #include "options/options.h"
 #include "os/lock.h"
 #include "os/os.h"
+#include "region/region_map.h"
 #include "region/window.h"
 
 enum {
@@ -27,10 +28,11 @@ struct region {
     uint32_t longest_hint; // no free run is longer; may be too large
     uint32_t lowest_hint;  // no free granule is lower; may be too low
     bool executable;
-    bool active;         // false: released, its addresses may be reserved again
-    uint64_t *free_map;  // 1 = free
-    uint64_t *dirty_map; // 1 = free and dirty
-    uint32_t *freed_ms;  // per granule: when it became dirty (low 32 bits)
+    bool active;                     // false: released, its addresses may be reserved again
+    uint64_t *free_map;              // 1 = free
+    uint64_t *dirty_map;             // 1 = free and dirty
+    uint32_t *freed_ms;              // per granule: when it became dirty (low 32 bits)
+    struct hhi_region_record record; // for the region map while the region is active
 };
 
 // Everything under lock unless it says otherwise.
@@ -152,9 +154,23 @@ region_record(uint32_t granules)
     return region;
 }
 
-static void
+// Enter the region into the region map, where queries find it. False without memory.
+static bool
+region_publish(struct region *region, bool executable)
+{
+    uintptr_t base = hhi_granule_address(region->first);
+    region->record.base = base;
+    region->record.end = base + ((uintptr_t)region->granules << HHI_GRANULE_SHIFT);
+    region->record.kind = executable ? HHI_REGION_EXECUTABLE : HHI_REGION_SLAB;
+    hhi_region_record_set_committed(&region->record, base);
+    return hhi_region_map_insert(&region->record) == 0;
+}
+
+static bool
 region_start(struct region *region, uint32_t index, bool executable)
 {
+    if (!region_publish(region, executable))
+        return false;
     region->committed_granules = 0;
     region->free_granules = region->longest_hint = region->granules;
     region->dirty_granules = region->lowest_hint = 0;
@@ -166,6 +182,13 @@ region_start(struct region *region, uint32_t index, bool executable)
         // relaxed: read under the lock only.
         hh_store_relaxed(&hhi_window.region_of[region->first / GRANULES_PER_MIB + mib], index + 1);
     runs.reserved_granules += region->granules;
+    return true;
+}
+
+static void
+granules_release(uint32_t first, uint32_t granules)
+{
+    hhi_os_release((void *)hhi_granule_address(first), (size_t)granules << HHI_GRANULE_SHIFT);
 }
 
 // Reserve the addresses of a released region again, if one fits.
@@ -182,8 +205,9 @@ region_revive(uint32_t granules, bool executable)
                                          (size_t)region->granules << HHI_GRANULE_SHIFT);
         if (result < 0)
             continue;
-        region_start(region, index, executable);
-        return region;
+        if (region_start(region, index, executable))
+            return region;
+        granules_release(region->first, region->granules);
     }
     return NULL;
 }
@@ -198,13 +222,16 @@ region_create(uint32_t granules, bool executable)
         return NULL;
     struct region *region = region_record(granules);
     if (region == NULL || !hhi_window_cover((size_t)first + granules)) {
-        hhi_os_release((void *)hhi_granule_address(first), (size_t)granules << HHI_GRANULE_SHIFT);
+        granules_release(first, granules);
         return NULL;
     }
     region->first = first;
     region->granules = granules;
+    if (!region_start(region, index, executable)) {
+        granules_release(first, granules);
+        return NULL;
+    }
     runs.next_granule = first + granules;
-    region_start(region, index, executable);
     runs.regions[index] = region;
     // order: release [RN-1] publishes the region's record to readers without the lock.
     hh_store_release(&runs.region_count, index + 1);
@@ -243,6 +270,7 @@ region_commit(struct region *region, uint32_t limit)
                       (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable) != 0)
         return false;
     region->committed_granules = limit;
+    hhi_region_record_set_committed(&region->record, hhi_granule_address(region->first + limit));
     runs.committed_granules += limit - from;
     return true;
 }
@@ -250,9 +278,14 @@ region_commit(struct region *region, uint32_t limit)
 static void
 region_release(struct region *region)
 {
+    // Out of sight first: a query must not take what somebody else maps there next for ours.
+    hhi_region_map_unpublish(&region->record);
     if (hhi_os_release((void *)hhi_granule_address(region->first),
-                       (size_t)region->granules << HHI_GRANULE_SHIFT) != 0)
+                       (size_t)region->granules << HHI_GRANULE_SHIFT) != 0) {
+        hhi_region_map_publish(&region->record, &region->record);
         return;
+    }
+    hhi_region_map_withdraw(&region->record);
     region->active = false;
     region->free_granules = region->longest_hint = 0;
     map_assign(region->free_map, 0, region->granules, false);

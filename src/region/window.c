@@ -4,14 +4,19 @@
 
 #include "base/bits.h"
 #include "os/os.h"
+#include "region/region_map.h"
 
 struct hhi_window hhi_window;
+
+static struct hhi_region_record tables_record; // of the tables, for the region map
 
 enum {
     GRANULES_PER_MIB = 16,
     TABLE_PIECES_PER_STEP = 2048, // tables are committed for 128 MiB of window at a time
 };
 
+// A region of 64 MiB is one entry of the region map.
+#define WINDOW_ALIGNMENT ((uintptr_t)64 << 20)
 #define WINDOW_MIN_BYTES ((size_t)16 << 20)
 #define WINDOW_MAX_BYTES ((size_t)1 << 40)
 #define WINDOW_FLOOR_BYTES ((size_t)64 << 30)
@@ -33,6 +38,36 @@ window_wanted_bytes(void)
     return (size_t)1 << hh_log2_ceil(wanted_bytes);
 }
 
+// How far a table with entry_bytes / 16 bytes per granule is committed.
+static uintptr_t
+table_committed_end(const void *table, size_t entry_bytes_shifted)
+{
+    // order: acquire [WN-1] the tables below the limit are committed.
+    size_t limit = hh_load_acquire(&hhi_window.granule_limit);
+    return hh_align_up((uintptr_t)table + limit * entry_bytes_shifted / 16, hhi_os_page_bytes());
+}
+
+// Three tables, each committed from its start (region_map.h).
+static void
+tables_part(const struct hhi_region_record *record, uintptr_t page, struct hhi_region_part *part)
+{
+    const struct {
+        const void *table;
+        size_t entry_bytes_shifted;
+        uintptr_t end;
+    } tables[] = {
+        {hhi_window.records, HHI_RECORD_BYTES * 16, (uintptr_t)hhi_window.heads},
+        {hhi_window.heads, sizeof(uint32_t) * 16, (uintptr_t)hhi_window.region_of},
+        {hhi_window.region_of, sizeof(uint32_t), record->end},
+    };
+    unsigned which = page < tables[0].end ? 0 : page < tables[1].end ? 1 : 2;
+    uintptr_t committed =
+        table_committed_end(tables[which].table, tables[which].entry_bytes_shifted);
+    part->guard = false;
+    part->committed = page < committed;
+    part->end = part->committed && committed < tables[which].end ? committed : tables[which].end;
+}
+
 static bool
 window_place(size_t window_bytes)
 {
@@ -42,20 +77,27 @@ window_place(size_t window_bytes)
     size_t heads_bytes = hh_align_up(granules * sizeof(uint32_t), page_bytes);
     size_t region_of_bytes =
         hh_align_up(granules / GRANULES_PER_MIB * sizeof(uint32_t), page_bytes);
-    intptr_t tables = hhi_os_reserve(NULL, records_bytes + heads_bytes + region_of_bytes);
-    if (tables < 0)
+    size_t tables_bytes = records_bytes + heads_bytes + region_of_bytes;
+    intptr_t reserved = hhi_os_reserve(NULL, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
+    if (reserved < 0)
         return false;
-    uintptr_t base = hh_align_down((uintptr_t)tables, (uintptr_t)2 << 20) - window_bytes;
-    if ((uintptr_t)tables < window_bytes + ((uintptr_t)4 << 20)) {
-        hhi_os_release((void *)tables, records_bytes + heads_bytes + region_of_bytes);
+    // Whole granules of the region map: nobody else's memory may share one.
+    uintptr_t tables = hh_align_up((uintptr_t)reserved, HHI_REGION_GRANULE_BYTES);
+    if (tables < window_bytes + 2 * WINDOW_ALIGNMENT) {
+        hhi_os_release((void *)reserved, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
         return false;
     }
+    uintptr_t base = hh_align_down(tables, WINDOW_ALIGNMENT) - window_bytes;
     hhi_window.base = base;
     hhi_window.granules = granules;
     hhi_window.records = (char *)tables;
     hhi_window.heads = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes);
     hhi_window.region_of = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes + heads_bytes);
-    return true;
+    tables_record.base = tables;
+    tables_record.end = tables + tables_bytes;
+    tables_record.kind = HHI_REGION_METADATA;
+    tables_record.part = tables_part;
+    return hhi_region_map_insert(&tables_record) == 0;
 }
 
 bool
