@@ -44,6 +44,7 @@ enum bench_kind {
 enum {
     BENCH_QUICK = 1,    // part of the quick set
     BENCH_HOSTHEAP = 2, // needs the native interface
+    BENCH_DROP_IN = 8,  // calls a function of the malloc family that has no twin elsewhere
     BENCH_WALL = 4,     // judged by wall time although it has one thread
 };
 

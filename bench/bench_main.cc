@@ -45,9 +45,10 @@ rows_list()
     for (size_t f = 0; f < bench_family_count; f++) {
         for (size_t r = 0; r < bench_families[f]->row_count; r++) {
             const bench_row &row = bench_families[f]->rows[r];
-            std::printf("%s\t%s\t%u\t%s%s%s\n", row.name, kinds[row.kind], row.threads,
+            std::printf("%s\t%s\t%u\t%s%s%s%s\n", row.name, kinds[row.kind], row.threads,
                         row.flags & BENCH_QUICK ? "quick," : "",
                         row.flags & BENCH_HOSTHEAP ? "hostheap," : "",
+                        row.flags & BENCH_DROP_IN ? "drop-in," : "",
                         row.flags & BENCH_WALL || row.threads > 1 ? "wall," : "cpu,");
         }
     }

@@ -104,6 +104,8 @@ def time_rows(binary, table, parts, rounds, options):
 def takes(allocator, row_name, row):
     if "hostheap" in row["flags"]:  # needs a heap of its own, which the vtable's process has
         return allocator.mode == "vtable"
+    if "drop-in" in row["flags"] and allocator.mode != "malloc":
+        return False
     return not allocator.rows or re.search(allocator.rows, row_name) is not None
 
 

@@ -222,7 +222,7 @@ hosting_refuse_repeat(struct bench_run *run)
 
 static const struct bench_row hosting_rows[] = {
     HOSTING("look-up/hh_owns", owns, BENCH_HOSTHEAP | BENCH_QUICK, 100000),
-    HOSTING("look-up/malloc_usable_size", usable, 0, 100000),
+    HOSTING("look-up/malloc_usable_size", usable, BENCH_DROP_IN, 100000),
     HOSTING("look-up/VirtualQuery", query, BENCH_HOSTHEAP | BENCH_QUICK, 50000),
     HOSTING("look-up/PROCMAP_QUERY", ioctl, 0, 5000),
     HOSTING("look-up/maps-file", maps, 0, 100),
