@@ -269,7 +269,7 @@ def page(s):
 def rest_table(s):
     body = []
     for (row, name), memory in s.memory.items():
-        if s.rows[row]["kind"] != "memory":
+        if "faults" in memory and s.rows[row]["kind"] != "memory":
             calls = s.calls.get((row, name))
             body.append([f"{row} {name}", str(memory["faults"]), str(memory["mappings"]),
                          kibibytes(memory["ended_kib"]), kibibytes(memory["idle_kib"]),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from . import allocators, build, machine, stats, trace
+from . import allocators, build, machine, programs, stats, trace
 
 TIMEOUT_S = 120
 
@@ -185,6 +185,16 @@ def system_calls(binary, row_name, allocator, repetitions, extra=None):
         log.unlink(missing_ok=True)
 
 
+def run_programs(binary, parts, rounds, runs):
+    def progress(program, takers):
+        check_sums(runs, program)
+        print(f"{program:28} " + "  ".join(
+            f"{a.name} {show(programs.row(), runs, program, a.name)}" for a in takers),
+            file=sys.stderr, flush=True)
+
+    return programs.run_all(binary, parts, rounds, runs, progress)
+
+
 def collect_parts(args):
     parts = allocators.packaged()
     if not args.no_hostheap:
@@ -231,9 +241,12 @@ def main(args):
     }
     result["runs"] = time_rows(binary, timed, parts, rounds,
                                ["--repetitions=15", f"--budget-ms={budget}"])
+    if args.programs or not (args.quick or args.rows):
+        result["rows"] = table = {**table, **run_programs(binary, parts, rounds, result["runs"])}
     result["memory"] = []
     if not args.no_memory:
-        result["memory"] += memory_rows(binary, table, parts,
+        processes = {n: r for n, r in table.items() if "program" not in r["flags"]}
+        result["memory"] += memory_rows(binary, processes, parts,
                                         ["--repetitions=3", "--idle-ms=2000"],
                                         24 if args.quick else 8)
     result["system_calls"] = []

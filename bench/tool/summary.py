@@ -40,6 +40,9 @@ class Summary:
             self.times.setdefault(key, {})[item["round"]] = run.value(row, item)
         for name, value in item["values"].items():
             self.values.setdefault(key, {}).setdefault(name, []).append(value)
+        if "peak_rss_kib" in item:  # a whole program
+            peak = max(item["peak_rss_kib"], self.memory.get(key, {}).get("peak_kib", 0))
+            self.memory[key] = {"peak_kib": peak}
 
     def take_memory(self, item):
         key = item["row"], item["allocator"]
