@@ -13,7 +13,7 @@ enum {
     SPARSE_DIVISOR = 4,       // a slab less than a quarter live may be shared
 };
 // A thread keeps this much in partly used slabs before it shares sparse ones.
-#define SHARE_ABOVE_BYTES ((size_t)4 << 20)
+#define SHARE_ABOVE_BYTES ((size_t)16 << 20)
 
 static uint32_t
 slab_block_count(struct hhi_slab *slab)
@@ -304,6 +304,9 @@ void *
 hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
+    // Blocks that come back are warmer than blocks never used.
+    if (bin->slab != NULL && bin->slab->freed == HHI_LINK_END)
+        hhi_cache_drain(cache);
     while (bin->slab == NULL || !bin_load(bin, bin->slab)) {
         if (bin->slab != NULL)
             slab_becomes_full(bin->slab);
