@@ -27,6 +27,7 @@ struct region {
     uint32_t free_granules, dirty_granules;
     uint32_t longest_hint; // no free run is longer; may be too large
     uint32_t lowest_hint;  // no free granule is lower; may be too low
+    uint32_t capacity;     // granules the maps have room for
     bool executable;
     bool active;                     // false: released, its addresses may be reserved again
     uint64_t *free_map;              // 1 = free
@@ -41,6 +42,7 @@ static struct {
     struct region *regions[REGIONS_MAX];
     _Atomic uint32_t region_count; // only grows; read by anyone
     uint32_t next_granule;         // where the next region is tried
+    struct region *spare;          // a record whose region could not be made
     size_t reserved_granules;
     size_t committed_granules;
     _Atomic size_t dirty_granules; // written under lock, read by anyone
@@ -143,6 +145,11 @@ region_reserve(uint32_t granules, uint32_t *first)
 static struct region *
 region_record(uint32_t granules)
 {
+    struct region *spare = runs.spare;
+    if (spare != NULL && spare->capacity >= granules) {
+        runs.spare = NULL;
+        return spare;
+    }
     size_t map_bytes = (granules + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t);
     struct region *region = hhi_meta_alloc(sizeof *region);
     char *maps = hhi_meta_alloc(2 * map_bytes + granules * sizeof(uint32_t));
@@ -151,6 +158,7 @@ region_record(uint32_t granules)
     region->free_map = (uint64_t *)(void *)maps;
     region->dirty_map = (uint64_t *)(void *)(maps + map_bytes);
     region->freed_ms = (uint32_t *)(void *)(maps + 2 * map_bytes);
+    region->capacity = granules;
     return region;
 }
 
@@ -199,7 +207,9 @@ region_revive(uint32_t granules, bool executable)
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++) {
         struct region *region = runs.regions[index];
-        if (region->active || region->granules < granules || region->granules > 2 * granules)
+        // Of the same kind, since a late reader of the map may still look at the record.
+        if (region->active || region->executable != executable || region->granules < granules ||
+            region->granules > 2 * granules)
             continue;
         intptr_t result = hhi_os_reserve((void *)hhi_granule_address(region->first),
                                          (size_t)region->granules << HHI_GRANULE_SHIFT);
@@ -221,13 +231,13 @@ region_create(uint32_t granules, bool executable)
     if (index == REGIONS_MAX || region_reserve(granules, &first) != 0)
         return NULL;
     struct region *region = region_record(granules);
-    if (region == NULL || !hhi_window_cover((size_t)first + granules)) {
-        granules_release(first, granules);
-        return NULL;
+    if (region != NULL) {
+        region->first = first;
+        region->granules = granules;
     }
-    region->first = first;
-    region->granules = granules;
-    if (!region_start(region, index, executable)) {
+    if (region == NULL || !hhi_window_cover((size_t)first + granules) ||
+        !region_start(region, index, executable)) {
+        runs.spare = region;
         granules_release(first, granules);
         return NULL;
     }
@@ -370,6 +380,9 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
         struct region *region = region_add(needed, request->executable);
         done = region != NULL && region_alloc(region, request, run);
+        // Reserved, but its pages are refused: do not keep the addresses.
+        if (region != NULL && !done && region->free_granules == region->granules)
+            region_release(region);
     }
     hhi_lock_leave(&runs.lock);
     return done;
