@@ -102,9 +102,8 @@ def classify(mnemonic, operands):
         return kinds
     if "lock" in mnemonic or name.startswith("xchg"):
         kinds.append("locked")
-    written = memory[-1] and not name.startswith(("cmp", "test", "bt", "j", "call", "push"))
-    if name.startswith("bt") and name.rstrip("lqw") in ("bts", "btr", "btc"):
-        written = memory[-1]
+    reads_only = re.match(r"(cmp|test|bt)[bwlq]?$|j|call|push", name)
+    written = memory[-1] and not reads_only
     only_written = name.startswith(("mov", "set", "vmov"))
     if written:
         kinds.append("stores")
