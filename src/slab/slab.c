@@ -47,17 +47,15 @@ uint32_t
 hhi_slab_extend(struct hhi_slab *slab)
 {
     uint32_t first = slab->init;
-    // relaxed: fixed while carved.
+    // relaxed (both): fixed while carved.
     uint32_t end = hh_load_relaxed(&slab->block_count);
-    if (end - first > HHI_EXTEND_BLOCKS)
-        end = first + HHI_EXTEND_BLOCKS;
-    _Atomic uint64_t *words = links_words(slab);
-    // first is a multiple of 64; the array is padded to a cache line.
-    for (uint32_t index = first; index < end; index += LINKS_PER_WORD) {
-        uint64_t lanes = LANE_LOW * (index + 1) + 0x0003000200010000u;
-        // relaxed: unused links, followed by the owner only.
-        hh_store_relaxed(&words[index / LINKS_PER_WORD], lanes);
-    }
+    uint32_t most = HHI_EXTEND_BYTES / (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    if (most > HHI_EXTEND_BLOCKS)
+        most = HHI_EXTEND_BLOCKS;
+    if (end - first > most)
+        end = first + (most > 0 ? most : 1);
+    for (uint32_t index = first; index < end - 1; index++)
+        link_write(slab, index, index + 1);
     link_write(slab, end - 1, HHI_LINK_END);
     slab->init = end;
     // relaxed: fixed while carved.

@@ -98,7 +98,13 @@ enum {
     HHI_SLAB_TRACKED = 2,    // flags: blocks have DebugAlloc records; never owned by a cache
     HHI_SLAB_EXECUTABLE = 4, // flags: the run lies in an executable region
     HHI_CREDIT_NEVER = 1 << 30,
-    HHI_EXTEND_BLOCKS = 64, // links made ready at a time: two cache lines
+    /*
+     * Blocks made ready at a time. A program that frees each block before it takes the next walks
+     * through all of them, so they are kept few: 64 links are two cache lines, and more than 8 KiB
+     * of blocks at a time costs memory that is never needed (sqlite: 22 MiB resident against 14).
+     */
+    HHI_EXTEND_BLOCKS = 64,
+    HHI_EXTEND_BYTES = 8 * 1024,
 };
 
 struct hh_heap;
@@ -226,7 +232,7 @@ uint32_t hhi_slab_collect(struct hhi_slab *slab);
 uint32_t hhi_slab_count_live(struct hhi_slab *slab);
 // Forget both lists and make them anew from the links: all blocks below init that are not live.
 void hhi_slab_rebuild(struct hhi_slab *slab);
-// Make up to HHI_EXTEND_BLOCKS unused blocks the list to take from; returns its head.
+// Make some unused blocks the list to take from; returns its head.
 uint32_t hhi_slab_extend(struct hhi_slab *slab);
 
 /*
