@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # hh_test(path.c [more.c] [PLAIN] [ARGS a...] [ENV A=b...] [TIMEOUT s] [LIBS l...] [SERIAL])
-#     A test program. unit/ links the static library and sees src/; every other folder links the
+#     A test program. unit/ and stress/ link the static library and see src/; every other folder links the
 #     shared library and sees the public headers only. Uses cmocka unless PLAIN.
 # hh_preload_test(path.c ...the same arguments)
 #     A plain program run with the drop-in in LD_PRELOAD; left out where the drop-in is not built.
@@ -42,7 +42,7 @@ function(hh_test first)
     hh_test_names(${first})
     add_executable(${target} ${first} ${T_UNPARSED_ARGUMENTS})
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-    if(folder MATCHES "^unit")
+    if(folder MATCHES "^(unit|stress)")
         target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
         target_link_libraries(${target} PRIVATE hostheap_static)
     else()
