@@ -113,12 +113,19 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     struct hhi_slab *first = hh_exchange_acquire(&cache->inbox, NULL);
     if (first == NULL)
         return;
+    // order: seq_cst [GD-2] after the chain was taken: sections open until then have this epoch or
+    // an older one.
+    uint64_t taken_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+    // Else the owner may still be collecting from one of the slabs: the next pass looks again.
+    bool alone = hhi_guard_advance() > taken_epoch;
     struct hhi_slab *last = first;
     for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
-        pass->purged_bytes += hhi_slab_purge_remote(slab);
+        if (alone)
+            pass->purged_bytes += hhi_slab_purge_remote(slab);
         last = slab;
     }
-    cache->swept_head = first;
+    if (alone)
+        cache->swept_head = first;
     // relaxed: only a guess for the exchange below.
     head = hh_load_relaxed(&cache->inbox);
     do {

@@ -57,6 +57,23 @@ token_give(struct hhi_slab *slab)
     hh_exchange_seq_cst(&slab->token, 0);
 }
 
+/*
+ * Give the token back and look for marks. Marks made from now on are notified again, so the slab may
+ * be in the inbox, and in the hands of the sweeper, before the look is over: the guarded section
+ * tells the sweeper that the marks it sees may be on their way to the free list.
+ */
+static uint32_t
+slab_collect_guarded(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    // relaxed: fixed once made.
+    struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;
+    hhi_guard_open(guard);
+    token_give(slab);
+    uint32_t collected = hhi_slab_collect(slab);
+    hhi_guard_close(guard);
+    return collected;
+}
+
 // ---- Partial list -------------------------------------------------------------------------------
 
 static void
@@ -165,8 +182,7 @@ hhi_cache_notify(struct hhi_slab *slab)
 static void
 inbox_collect(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    token_give(slab);
-    uint32_t collected = hhi_slab_collect(slab);
+    uint32_t collected = slab_collect_guarded(cache, slab);
     if (slab->state == HHI_SLAB_CURRENT)
         return;
     slab->credit -= (int32_t)collected;
@@ -238,8 +254,7 @@ cache_adopt(struct hhi_cache *cache, struct hhi_slab *slab)
     hh_store_relaxed(&slab->owner, cache);
     // relaxed: a hint for slabs without owner.
     hh_store_relaxed(&slab->touched, 0);
-    token_give(slab);
-    hhi_slab_collect(slab);
+    slab_collect_guarded(cache, slab);
 }
 
 static struct hhi_slab *
@@ -419,9 +434,13 @@ hhi_cache_rebuild(struct hhi_cache *cache)
         // relaxed (both): the cache's thread is gone, only the caller acts as the owner.
         if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache)
             continue;
-        // A notification that was never finished is made good by looking at every link.
+        // A notification that was never finished is made good by looking at every link; guarded
+        // as in slab_collect_guarded.
+        struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;
+        hhi_guard_open(guard);
         token_give(slab);
         hhi_slab_rebuild(slab);
+        hhi_guard_close(guard);
         slab->next = slab->previous = NULL;
         slab->inbox_next = NULL;
         if (slab->freed == HHI_LINK_END && slab->init == slab_block_count(slab)) {

@@ -11,6 +11,8 @@
  * guarded section, and a retired run is carved for another class only after every section that was
  * open at its retirement has ended.
  *
+ * The same sections tell the sweeper when an owner has finished collecting (slab.h, I4).
+ *
  * Epochs: a section stores the epoch it found; retiring stamps the run with the epoch and advances
  * it at times. A run may go when no open section is of its epoch or an older one.
  *

@@ -29,7 +29,9 @@
  * The token
  *   0: nobody. 1: the slab is in its owner's inbox, or in the hands of whoever took it from there,
  *   or has no owner. Taken by exchange; who finds 0 has it. After each REMOTE mark its maker takes
- *   the token if it is free and puts the slab into the inbox.
+ *   the token if it is free and puts the slab into the inbox. The owner gives the token back before
+ *   it looks for marks, so that none is missed, and collects in a guarded section (guard.h): who
+ *   takes the slab from the inbox meanwhile acts on marks only after that section has ended.
  *
  * Record, 128 bytes
  *    0 owner        8  written by the holder of the token        56 inbox_next 8
@@ -46,7 +48,8 @@
  *   I2  a block that is free is in exactly one of the two lists, or has never been taken (i >= init),
  *       or is REMOTE.
  *   I3  links at or above init are neither LIVE nor REMOTE.
- *   I4  only the owner's thread takes, frees locally and extends; only the token's holder collects.
+ *   I4  only the owner's thread takes, frees locally and extends; only the token's holder, or the
+ *       owner in a guarded section that began before it gave the token back, collects.
  *   I5  a run is carved for another class, or its links are used for another slab, only after every
  *       thread that might still look at it as the old slab has left its guarded section (guard.h).
  *
@@ -226,7 +229,7 @@ void hhi_slab_retire(struct hhi_slab *slab);
 // End a large block: its live mark is taken already. The run is free at once.
 void hhi_slab_retire_large(struct hhi_slab *slab);
 
-// Turn REMOTE blocks into free ones on the list `freed`. Token held. Returns how many.
+// Turn REMOTE blocks into free ones on the list `freed` (I4). Returns how many.
 uint32_t hhi_slab_collect(struct hhi_slab *slab);
 // Count LIVE blocks; exact for the owner while no other thread frees.
 uint32_t hhi_slab_count_live(struct hhi_slab *slab);
@@ -240,7 +243,8 @@ uint32_t hhi_slab_extend(struct hhi_slab *slab);
  * slab, or it has no owner and is in no list). Returns bytes.
  */
 size_t hhi_slab_purge_owned(struct hhi_slab *slab);
-// The same for pages all of whose blocks are REMOTE; the caller holds the token, the owner may run.
+// The same for pages all of whose blocks are REMOTE; the caller holds the token, and no section is
+// open in which the owner collects. The owner may run.
 size_t hhi_slab_purge_remote(struct hhi_slab *slab);
 
 // Check I2 and I3 of an owned slab whose list to take from starts at head; traps when broken.
