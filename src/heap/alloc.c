@@ -87,7 +87,16 @@ void *
 hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
-    void *block = block_take(heap, size_bytes, level, &fresh);
+    void *block;
+    struct hhi_bin *bin = NULL;
+    if (hh_likely(size_bytes - 1 < HHI_SLAB_MAX_BYTES))
+        bin = &hhi_cache_guess(heap)->bins[hhi_class_of(size_bytes)];
+    if (hh_likely(bin != NULL && bin->head < HHI_LINK_END)) {
+        fresh = bin->slab->head_fresh;
+        block = hhi_bin_take(bin, bin->head);
+    } else {
+        block = block_take(heap, size_bytes, level, &fresh);
+    }
     if (block != NULL && !fresh)
         memset(block, 0, size_bytes);
     return block;
@@ -115,6 +124,10 @@ hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size
         return hhi_heap_alloc_fast(heap, size_bytes, level);
     if (alignment_bytes > ALIGNMENT_MAX_BYTES || size_bytes > PTRDIFF_MAX)
         return NULL;
+    // Small classes are all multiples of 16, slabs begin at multiples of 64 KiB.
+    size_t rounded_bytes = hh_align_up(size_bytes, alignment_bytes);
+    if (rounded_bytes <= HHI_SMALL_MAX_BYTES)
+        return hhi_heap_alloc_fast(heap, rounded_bytes, level);
     struct hhi_thread *thread = hhi_thread_get();
     if (thread == NULL)
         return NULL;
@@ -251,19 +264,41 @@ hhi_heap_free(struct hh_heap *heap, void *block)
     return hhi_heap_free_fast(heap, block);
 }
 
+/*
+ * The largest block that a request of size_bytes can have: its class is at most an eighth larger
+ * and at least 16 bytes; a block that was shrunk in place may be twice as large, or 64 bytes.
+ */
+static size_t
+largest_block_for(size_t alignment_bytes, size_t size_bytes)
+{
+    if (size_bytes > PTRDIFF_MAX / 4)
+        return SIZE_MAX;
+    size_bytes = hh_align_up(size_bytes > 0 ? size_bytes : 1, alignment_bytes);
+    if (size_bytes > HHI_SLAB_MAX_BYTES || alignment_bytes > HHI_GRANULE_BYTES)
+        return 2 * hh_align_up(size_bytes, HHI_GRANULE_BYTES);
+    return size_bytes <= 32 ? 64 : 2 * size_bytes + HHI_ALIGNMENT_BYTES;
+}
+
 hhi_refusal
-hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes)
+hhi_heap_free_aligned_sized(struct hh_heap *heap, void *block, size_t alignment_bytes,
+                            size_t size_bytes)
 {
     hh_block_info info;
     hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
-    // An aligned block may lie in a larger class than its size alone asks for.
+    if (refusal == 0 && (uintptr_t)block % alignment_bytes != 0)
+        refusal = HH_BAD_ALIGNMENT_MISMATCH;
     if (refusal == 0 && (size_bytes > info.size_bytes ||
-                         (info.size_bytes > 2 * (size_bytes + HHI_ALIGNMENT_BYTES) &&
-                          info.size_bytes % HHI_GRANULE_BYTES != 0)))
+                         info.size_bytes > largest_block_for(alignment_bytes, size_bytes)))
         refusal = HH_BAD_SIZE_MISMATCH;
     if (refusal != 0)
         return refuse(heap, block, refusal);
     return hhi_heap_free(heap, block);
+}
+
+hhi_refusal
+hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes)
+{
+    return hhi_heap_free_aligned_sized(heap, block, HHI_ALIGNMENT_BYTES, size_bytes);
 }
 
 // ---- Realloc ------------------------------------------------------------------------------------
@@ -300,9 +335,12 @@ hhi_refusal
 hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned level,
                  void **result)
 {
-    hh_block_info info;
+    hh_block_info info = {.base = block};
+    hhi_refusal refusal = 0;
     *result = NULL;
-    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
+    info.size_bytes = hhi_cache_block_bytes(hhi_cache_guess(heap), block);
+    if (info.size_bytes == 0)
+        refusal = hhi_heap_judge(heap, block, &info);
     if (refusal != 0)
         return refuse(heap, block, refusal);
     if (resize_in_place(&info, size_bytes, level)) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "heap/heap.h"
+#include "heap/heap_fast.h"
 #include "heap/heap_list.h"
 #include "heap/sweep.h"
 #include "meta/meta_arena.h"
@@ -64,6 +65,9 @@ hhi_heap_judge(struct hh_heap *heap, const void *address, hh_block_info *info)
 hhi_refusal
 hhi_heap_usable_size(struct hh_heap *heap, const void *block, size_t *size_bytes)
 {
+    *size_bytes = hhi_cache_block_bytes(hhi_cache_guess(heap), block);
+    if (*size_bytes != 0)
+        return 0;
     hh_block_info info;
     hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
     *size_bytes = refusal == 0 ? info.size_bytes : 0;

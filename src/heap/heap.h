@@ -52,6 +52,9 @@ void *hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned lev
 // block is not NULL.
 hhi_refusal hhi_heap_free(struct hh_heap *heap, void *block);
 hhi_refusal hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes);
+// alignment_bytes: a power of two, as it was asked for.
+hhi_refusal hhi_heap_free_aligned_sized(struct hh_heap *heap, void *block, size_t alignment_bytes,
+                                        size_t size_bytes);
 // block is not NULL. *result: the new block, or NULL for no memory (the old one untouched).
 hhi_refusal hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned level,
                              void **result);

@@ -93,6 +93,37 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
     return true;
 }
 
+// Usable size of a live block of a one-granule slab that cache owns; 0: anything else.
+HH_FAST size_t
+hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    // relaxed (all): as in hhi_cache_free_local.
+    if (granule >= hh_load_relaxed(&hhi_window.granule_limit))
+        return 0;
+    struct hhi_slab *slab =
+        (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
+    if (hh_load_relaxed(&slab->owner) != cache)
+        return 0;
+    uint64_t magic = hh_load_relaxed(&slab->magic);
+    uint64_t mark;
+    uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
+    if (mark >= magic || hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]) != HHI_LINK_LIVE)
+        return 0;
+    return hh_load_relaxed(&slab->block_bytes);
+}
+
+// The calling thread's cache of a heap if it is found at once, else one that owns nothing.
+HH_FAST struct hhi_cache *
+hhi_cache_guess(const struct hh_heap *heap)
+{
+    if (heap == &hhi_default_heap)
+        return &hhi_self->main;
+    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
+    // relaxed: as in hhi_heap_alloc_fast.
+    return hh_load_relaxed(&cache->heap_id) == heap->id ? cache : &hhi_thread_none.main;
+}
+
 // Free for the default heap. 0 = done.
 HH_FAST hhi_refusal
 hhi_free_fast(void *block)
