@@ -131,6 +131,7 @@ static const struct number numbers[] = {
     NUMBER(PAGE_WRITECOMBINE, 0x400),
 };
 
+// ABI-1, GEN-1: the numbers, as 32-bit values.
 static void
 every_number_has_the_contract_s_value(void **state)
 {
@@ -163,6 +164,7 @@ static const struct interface interfaces[] = {
       0x91}},
 };
 
+// COM-1: each id as its bytes lie in memory.
 static void
 every_interface_id_has_the_contract_s_bytes(void **state)
 {
@@ -171,6 +173,7 @@ every_interface_id_has_the_contract_s_bytes(void **state)
         assert_memory_equal(interfaces[i].iid, interfaces[i].bytes, 16);
 }
 
+// ABI-1, ABI-2: the asserts above and here.
 static void
 every_slot_of_every_table_is_filled(void **state)
 {

@@ -114,7 +114,7 @@ size_at(int step)
 
 enum { SIZES = 300 + 5 * 17 };
 
-// AL-1, AL-3: at least the size, at a multiple of 16, and no two live blocks overlap.
+// AL-1, AL-3, AL-4: at least the size, at a multiple of 16, and no two live blocks overlap.
 static void
 blocks_of_every_size_are_aligned_and_apart(void **state)
 {
@@ -153,6 +153,7 @@ is_executable(const void *address)
     return found;
 }
 
+// AL-6, CM-4
 static void
 only_blocks_of_executable_heaps_are_executable(void **state)
 {

@@ -172,6 +172,7 @@ a_heap_s_identity_is_never_used_again(void **state)
     assert_true(same_address > 0);
 }
 
+// COM-1: an object knows whether it is ours.
 static void
 heap_of_answers_for_our_objects_only(void **state)
 {

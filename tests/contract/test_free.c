@@ -192,7 +192,7 @@ a_reused_address_is_freed_again(void **state)
     assert_int_equal(test_heap_free(heap, block), HOST_E_INVALIDOPERATION);
 }
 
-// A refused free is counted, a good one is not.
+// FR-5, FR-1: a refused free is counted, a good one is not.
 static void
 refused_frees_are_counted(void **state)
 {

@@ -227,7 +227,7 @@ expect_zero(uintptr_t address, size_t size)
         assert_int_equal(bytes[i], 0);
 }
 
-// COMMIT alone with NULL reserves too.
+// [VA-5]: COMMIT alone with NULL reserves too.
 static void
 a_commit_anywhere_is_zero_and_usable(void **state)
 {
@@ -244,7 +244,7 @@ a_commit_anywhere_is_zero_and_usable(void **state)
     }
 }
 
-// [D26]
+// [D26] [8.2 row 8]
 static void
 a_reset_of_nothing_is_an_invalid_address(void **state)
 {
@@ -254,7 +254,7 @@ a_reset_of_nothing_is_an_invalid_address(void **state)
     assert_null(result);
 }
 
-// 8.2's rounding table. Addresses are offsets from a free range.
+// [VA-3]: 8.2's rounding table. Addresses are offsets from a free range.
 static void
 a_reserve_at_an_address_is_rounded_as_in_the_table(void **state)
 {
@@ -383,7 +383,7 @@ a_commit_or_reset_outside_of_one_allocation_is_refused(void **state)
     foreign_unmap(range + 4 * G, P);
 }
 
-// The result of a commit is the first page, not the allocation; two bytes can name two pages.
+// [VA-4]: the result of a commit is the first page, not the allocation; two bytes can name two pages.
 static void
 a_commit_answers_its_first_page_and_rounds_outwards(void **state)
 {
@@ -437,7 +437,7 @@ a_commit_over_committed_pages_keeps_contents_and_changes_protection(void **state
     must_release(base);
 }
 
-// [D27]: contents become the old bytes or zeros, whole pages only; states do not change.
+// [D27] [8.2 row 8]: contents become the old bytes or zeros, whole pages only; states do not change.
 static void
 a_reset_changes_no_state_and_only_pages_wholly_inside(void **state)
 {
@@ -544,7 +544,8 @@ errno_stays_and_odd_levels_are_served(void **state)
     }
 }
 
-// Section 11: what the runtime sends.
+// What the runtime sends: write watch refused, commits by 64 KiB, decommits, resets, releases with
+// size 0, reserves that are no multiple of anything. [CM-5] [VF-1] [VF-2] [VA-5]
 static void
 the_calls_of_a_garbage_collector_work(void **state)
 {

@@ -172,8 +172,9 @@ a_range_names_each_page_it_touches(void **state)
     }
 }
 
-// ---- Somebody else's memory: [PR-5] [D32] ----
+// ---- Somebody else's memory ----
 
+// [PR-5] [D32] [FM-3]
 static void
 foreign_pages_change_and_answer_the_translated_old_value(void **state)
 {
@@ -203,6 +204,7 @@ foreign_pages_change_and_answer_the_translated_old_value(void **state)
     }
 }
 
+// [PR-5] [PR-3]
 static void
 a_change_over_several_foreign_mappings_is_one(void **state)
 {
@@ -263,7 +265,7 @@ an_access_the_kernel_forbids_is_an_invalid_argument(void **state)
     unlink(name);
 }
 
-// ---- Guard pages: [PG-7] [D23] ----
+// ---- Guard pages ----
 
 static sigjmp_buf fault_return;
 static volatile int guard_faults;
@@ -281,6 +283,7 @@ on_fault(int signal_number, siginfo_t *info, void *context)
     siglongjmp(fault_return, 1);
 }
 
+// [PG-7] [D23]
 static void
 the_first_touch_of_a_guard_page_clears_it(void **state)
 {
@@ -309,6 +312,7 @@ the_first_touch_of_a_guard_page_clears_it(void **state)
     sigaction(SIGSEGV, &before, NULL);
 }
 
+// [PG-7]
 static void
 what_is_no_guard_page_is_not_touched_by_hh_guard_fault(void **state)
 {

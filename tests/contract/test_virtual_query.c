@@ -132,7 +132,7 @@ guard_is_part_of_what_is_reported(void **state)
 
 // ---- Arguments: 8.5 rows 1 to 3 ----
 
-// [GEN-2] [GEN-3] [D5]
+// [8.5 row 1] [8.5 row 2] [8.5 row 3] [8.5 row 4] [GEN-2] [GEN-3] [D5]
 static void
 bad_arguments_are_refused_in_order_and_the_buffer_is_untouched(void **state)
 {
@@ -171,6 +171,7 @@ bad_arguments_are_refused_in_order_and_the_buffer_is_untouched(void **state)
     }
 }
 
+// [8.5 row 3] [GEN-2]
 static void
 a_longer_buffer_is_filled_to_48_bytes_only(void **state)
 {

@@ -99,7 +99,7 @@ end_workers(pthread_t *workers)
         assert_int_equal(pthread_join(workers[i], NULL), 0);
 }
 
-// ---- [GEN-8] [VQ-8]: all other threads stopped anywhere ----
+// ---- All other threads stopped anywhere ----
 
 static atomic_int parked;
 static atomic_int release_round;
@@ -164,6 +164,7 @@ queries_work_while_all_are_parked(void)
     return sane && walk_is_sane();
 }
 
+// [GEN-8] [VQ-8]
 static void
 queries_finish_while_every_other_thread_is_stopped(void **state)
 {
@@ -189,7 +190,7 @@ queries_finish_while_every_other_thread_is_stopped(void **state)
     assert_true(sane);
 }
 
-// ---- [VQ-7] [D35]: one instant ----
+// ---- One instant ----
 
 static uintptr_t shared_base;
 
@@ -212,6 +213,7 @@ toggle(void *arg)
     return NULL;
 }
 
+// [VQ-7] [D35]
 static void
 a_query_never_sees_half_of_a_change(void **state)
 {
@@ -254,7 +256,7 @@ threads_do_not_disturb_each_other(void **state)
     must_release(mine);
 }
 
-// ---- [GEN-8]: in a signal handler, which may interrupt any method ----
+// ---- In a signal handler, which may interrupt any method ----
 
 static atomic_int handler_runs;
 static atomic_int handler_failures;
@@ -273,6 +275,7 @@ query_in_handler(int signal_number)
     errno = saved_errno;
 }
 
+// [GEN-8] [GEN-9]
 static void
 queries_work_in_a_signal_handler(void **state)
 {
@@ -318,6 +321,7 @@ child_sees_its_own_memory(uintptr_t inherited)
     return virtual_free(inherited, 0, MEM_RELEASE) == S_OK ? 0 : 6;
 }
 
+// [FM-1] [GEN-6]
 static void
 the_child_of_a_fork_goes_on_whatever_other_threads_did(void **state)
 {

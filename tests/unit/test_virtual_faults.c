@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * tests/unit/test_virtual_faults.c - VirtualAlloc and its kin while the kernel refuses calls: all
- * or nothing, frees that never fail, zero after recommit. [VA-1] [VA-6] [PR-3] [VF-4] [VF-5] [D30]
+ * or nothing, frees that never fail, zero after recommit. [16.4] [VA-1] [VA-6] [PR-3] [VF-4] [VF-5] [D30]
  */
 #include <errno.h>
 #include <string.h>
