@@ -76,7 +76,7 @@ public static class Workload
     {
         var random = new Random(seed);
         var blocks = new IntPtr[64];
-        for (int i = 0; i < rounds * 150; i++) {
+        for (int i = 0; i < rounds * 80; i++) {
             int slot = random.Next(blocks.Length);
             if (blocks[slot] != IntPtr.Zero) {
                 if (Marshal.ReadInt32(blocks[slot]) != slot)

@@ -16,11 +16,14 @@
 #include <mono/metadata/mono-config.h>
 
 #include "mono_heap.h"
+#include "mono_virtual.h"
 
-static const struct {
-    enum mono_call call;
+struct call_name {
+    int call;
     const char *name;
-} call_names[] = {
+};
+
+static const struct call_name heap_calls[] = {
     {MONO_MALLOC, "malloc  -> Alloc"},
     {MONO_CALLOC, "calloc  -> hh_heap_calloc"},
     {MONO_REALLOC, "realloc -> hh_heap_realloc"},
@@ -30,6 +33,20 @@ static const struct {
     {MONO_REALLOC_LIBC, "realloc of libc's blocks, handed on"},
     {MONO_NO_MEMORY, "answered with NULL"},
     {MONO_FAULT, "bad frees inside the heap"},
+};
+
+static const struct call_name virtual_calls[] = {
+    {MONO_VIRTUAL_ALLOC, "VirtualAlloc"},
+    {MONO_VIRTUAL_ALIGNED, "  of these aligned"},
+    {MONO_VIRTUAL_LOW, "  below 2 GiB"},
+    {MONO_VIRTUAL_FIXED, "  at a given address"},
+    {MONO_VIRTUAL_QUERY, "VirtualQuery"},
+    {MONO_VIRTUAL_DECOMMIT, "VirtualFree(DECOMMIT)"},
+    {MONO_VIRTUAL_RELEASE, "VirtualFree(RELEASE)"},
+    {MONO_VIRTUAL_PROTECT, "VirtualProtect of host memory"},
+    {MONO_VIRTUAL_PROTECT_FOREIGN, "VirtualProtect of foreign memory"},
+    {MONO_VIRTUAL_NO_MEMORY, "answered with NULL"},
+    {MONO_VIRTUAL_FAULT, "wrong answers"},
 };
 
 static int
@@ -71,7 +88,16 @@ figures_wrong(void)
     uint64_t made =
         mono_heap_count(MONO_MALLOC) + mono_heap_count(MONO_CALLOC) + mono_heap_count(MONO_REALLOC);
     wrong += expect(stats.live_blocks <= made, "more live blocks than were made");
+    wrong += expect(mono_virtual_count(MONO_VIRTUAL_FAULT) == 0, "wrong answers of the manager");
+    wrong += expect(mono_virtual_count(MONO_VIRTUAL_NO_MEMORY) == 0, "no virtual memory");
+    wrong += expect(mono_virtual_count(MONO_VIRTUAL_QUERY) > 1000, "too few queries to show much");
     return wrong;
+}
+
+static void
+count_print(const struct call_name *name, uint64_t count)
+{
+    printf("%-38s %12" PRIu64 "\n", name->name, count);
 }
 
 static void
@@ -92,8 +118,11 @@ main(int argc, char **argv)
     int result = program_run(3, argc == 4 ? argv + 1 : defaults);
 
     printf("\n%-38s %12s\n", "call", "count");
-    for (size_t i = 0; i < sizeof call_names / sizeof call_names[0]; i++)
-        printf("%-38s %12" PRIu64 "\n", call_names[i].name, mono_heap_count(call_names[i].call));
+    for (size_t i = 0; i < sizeof heap_calls / sizeof heap_calls[0]; i++)
+        count_print(&heap_calls[i], mono_heap_count(heap_calls[i].call));
+    for (size_t i = 0; i < sizeof virtual_calls / sizeof virtual_calls[0]; i++)
+        count_print(&virtual_calls[i], mono_virtual_count(virtual_calls[i].call));
+    printf("%-38s %12zu\n", "allocations Mono still has", mono_virtual_live());
     puts("");
     hh_stats_print(text_write, stdout, HH_STATS_HEAPS);
     fflush(stdout);
