@@ -151,22 +151,25 @@ static void
 a_record_ends_with_its_block(void **state)
 {
     (void)state;
-    void *marked[64];
+    void *marked[64], *later[2048], *plain[2048];
     for (int i = 0; i < 64; i++)
         marked[i] = debug_alloc(80, "first-life.cpp", i);
     for (int i = 0; i < 64; i++)
         assert_int_equal(test_heap_free(heap, marked[i]), S_OK);
     int reused = 0;
-    void *plain[4096];
-    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+    for (size_t i = 0; i < COUNT_OF(later); i++) {
+        later[i] = debug_alloc(76, NULL, 5);
+        assert_lookup(later[i], NULL, 5, 76);
         plain[i] = test_heap_alloc(heap, 80);
         assert_lookup(plain[i], NULL, 0, hh_heap_usable_size(hh_heap_of(heap), plain[i]));
         for (int k = 0; k < 64; k++)
-            reused += plain[i] == marked[k];
+            reused += later[i] == marked[k] || plain[i] == marked[k];
     }
     assert_true(reused > 0);
-    for (size_t i = 0; i < COUNT_OF(plain); i++)
+    for (size_t i = 0; i < COUNT_OF(later); i++) {
+        assert_int_equal(test_heap_free(heap, later[i]), S_OK);
         assert_int_equal(test_heap_free(heap, plain[i]), S_OK);
+    }
 }
 
 static void
