@@ -35,6 +35,12 @@ hhi_heap_id(const struct hh_heap *heap)
     return heap->id;
 }
 
+uint32_t
+hhi_heap_flags(const struct hh_heap *heap)
+{
+    return heap->flags;
+}
+
 const char *
 hhi_heap_name(const struct hh_heap *heap)
 {

@@ -30,6 +30,8 @@ enum {
 
 struct hh_heap *hhi_heap_default(void);
 uint64_t hhi_heap_id(const struct hh_heap *heap);
+// HHI_HEAP_* bits it was created with.
+uint32_t hhi_heap_flags(const struct hh_heap *heap);
 
 // out is NULL on failure. HH_OK, HH_E_NO_MEMORY, HH_E_ACCESS_DENIED.
 hh_status hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char *name,
