@@ -128,9 +128,10 @@ def measure(library):
     if not binary.exists():
         raise CountError("bench_counts was not built: install valgrind")
     found = {"counts": {}, "mix": {}}
-    for allocator in allocators.ours(library, False):
-        if not allocator.path:
-            continue
+    parts = allocators.ours(library, False)
+    if len(parts) != 3:
+        raise CountError(f"libhostheap.so or libhostheap-malloc.so is not in {library}")
+    for allocator in parts:
         code = disassembly(allocator.path)
         with tempfile.TemporaryDirectory() as folder:
             paths = callgrind(binary, allocator.mode, allocator.path, folder)
