@@ -83,11 +83,11 @@ window_place(size_t window_bytes)
         return false;
     // Whole granules of the region map: nobody else's memory may share one.
     uintptr_t tables = hh_align_up((uintptr_t)reserved, HHI_REGION_GRANULE_BYTES);
-    if (tables < window_bytes + 2 * WINDOW_ALIGNMENT) {
-        hhi_os_release((void *)reserved, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
-        return false;
-    }
-    uintptr_t base = hh_align_down(tables, WINDOW_ALIGNMENT) - window_bytes;
+    // Below the tables, as the kernel gives out addresses downwards; above them where it, or a tool
+    // like valgrind, begins at the bottom.
+    uintptr_t base = tables >= window_bytes + 2 * WINDOW_ALIGNMENT
+                         ? hh_align_down(tables, WINDOW_ALIGNMENT) - window_bytes
+                         : hh_align_up(tables + tables_bytes, WINDOW_ALIGNMENT);
     hhi_window.base = base;
     hhi_window.granules = granules;
     hhi_window.records = (char *)tables;
