@@ -18,7 +18,7 @@ from . import allocators, build, machine
 GOLDEN = machine.ROOT / "bench" / "golden" / "counts.json"
 TOLERANCE = 0.005
 # Nothing that depends on time may happen while instructions are counted.
-OPTIONS = "background:off,decay:off"
+OPTIONS = "background:off,decay_ms:off"
 FAST_PATHS = ["pair-64"]
 CLASSES = ["instructions", "branches", "jumps", "calls", "returns", "loads", "stores", "locked"]
 

@@ -12,7 +12,7 @@ from . import allocators, build, machine, run, stats
 GOLDEN = machine.ROOT / "bench" / "golden" / "footprint.json"
 TOLERANCE = 0.02
 SLACK = {"peak_kib": 96, "ended_kib": 96, "faults": 24, "mappings": 2, "system_calls": 4}
-OPTIONS = {"HOSTHEAP_OPTIONS": "background:off,decay:off"}
+OPTIONS = {"HOSTHEAP_OPTIONS": "background:off,decay_ms:off"}
 ROWS = ["pair/64", "pair/32768", "batch100/1024", "batch100/32768", "random10k/64",
         "random10k/1000", "replace/100k/mixed", "replace/1M/mixed", "churn/8k/log",
         "churn/100k/real", "grow-1.5x/1MiB", "grow-many", "calloc/65536", "aligned-4096/4096",
