@@ -47,20 +47,33 @@ hhi_malloc_fast(size_t size_bytes)
     return hhi_bin_take(bin, index);
 }
 
-HH_FAST void *
-hhi_heap_alloc_fast(struct hh_heap *heap, size_t size_bytes, unsigned level)
+/*
+ * Take a block of any heap from this thread's bin. False: not to be had at once, nothing changed.
+ */
+HH_FAST bool
+hhi_heap_alloc_quick(struct hh_heap *heap, size_t size_bytes, void **block)
 {
     struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
     // relaxed: written by this thread but for the end of a heap, which the caller excludes.
     if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES ||
                     hh_load_relaxed(&cache->heap_id) != heap->id))
-        return hhi_heap_alloc_slow(heap, size_bytes, level);
+        return false;
     struct hhi_bin *bin =
         &cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     uint32_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
-        return hhi_heap_alloc_slow(heap, size_bytes, level);
-    return hhi_bin_take(bin, index);
+        return false;
+    *block = hhi_bin_take(bin, index);
+    return true;
+}
+
+HH_FAST void *
+hhi_heap_alloc_fast(struct hh_heap *heap, size_t size_bytes, unsigned level)
+{
+    void *block;
+    if (hh_likely(hhi_heap_alloc_quick(heap, size_bytes, &block)))
+        return block;
+    return hhi_heap_alloc_slow(heap, size_bytes, level);
 }
 
 /*
@@ -133,14 +146,24 @@ hhi_free_fast(void *block)
     return hhi_heap_free_slow(&hhi_default_heap, block);
 }
 
+/*
+ * Free a block of any heap on the thread whose slab it lies in. False: anything else, NULL too;
+ * nothing changed.
+ */
+HH_FAST bool
+hhi_heap_free_quick(struct hh_heap *heap, void *block)
+{
+    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
+    // relaxed: as in hhi_heap_alloc_quick.
+    return hh_likely(hh_load_relaxed(&cache->heap_id) == heap->id &&
+                     hhi_cache_free_local(cache, block));
+}
+
 // Free for any heap. 0 = done. block NULL is done, too.
 HH_FAST hhi_refusal
 hhi_heap_free_fast(struct hh_heap *heap, void *block)
 {
-    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
-    // relaxed: as in hhi_heap_alloc_fast.
-    if (hh_likely(hh_load_relaxed(&cache->heap_id) == heap->id &&
-                  hhi_cache_free_local(cache, block)))
+    if (hh_likely(hhi_heap_free_quick(heap, block)))
         return 0;
     return hhi_heap_free_slow(heap, block);
 }

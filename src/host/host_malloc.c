@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // host/host_malloc.c - see host_malloc.h. Source: contract sections 3, 4 and 6.
+//
+// Nothing the heap does touches errno (os/os.h), so there is none to keep here (GEN-9).
 
 #include "host/host_malloc.h"
 
-#include <errno.h>
-
 #include "base/atomic.h"
+#include "heap/heap_fast.h"
+#include "heap/limit.h"
 #include "host/host_dead.h"
 #include "host/hresult.h"
 #include "meta/meta_arena.h"
@@ -22,6 +24,16 @@ malloc_object(IHostMalloc *self)
 
 /* ---- Alloc, DebugAlloc, Free ---------------------------------------------------------------- */
 
+// What Alloc does when this thread's bin can not serve at once.
+static HH_SLOW hh_hresult
+malloc_alloc_slow(IHostMalloc *self, size_t size_bytes, uint32_t level, void **block)
+{
+    if (block == NULL)
+        return E_POINTER;
+    *block = hhi_heap_alloc_slow(malloc_object(self)->heap, size_bytes, level);
+    return *block != NULL ? S_OK : E_OUTOFMEMORY;
+}
+
 /*
  * IHostMalloc::Alloc - slot 3
  *
@@ -35,13 +47,12 @@ malloc_object(IHostMalloc *self)
 static hh_hresult
 malloc_alloc(IHostMalloc *self, size_t size_bytes, uint32_t level, void **block)
 {
-    if (hh_unlikely(block == NULL))
-        return E_POINTER;
-    int saved_errno = errno;
-    void *new_block = hhi_heap_alloc(malloc_object(self)->heap, size_bytes, level);
-    errno = saved_errno;
-    *block = new_block;
-    return hh_likely(new_block != NULL) ? S_OK : E_OUTOFMEMORY;
+    void *taken;
+    if (hh_unlikely(block == NULL) ||
+        hh_unlikely(!hhi_heap_alloc_quick(malloc_object(self)->heap, size_bytes, &taken)))
+        return malloc_alloc_slow(self, size_bytes, level, block);
+    *block = taken;
+    return S_OK;
 }
 
 /*
@@ -54,10 +65,16 @@ malloc_debug_alloc(IHostMalloc *self, size_t size_bytes, uint32_t level, char *f
 {
     if (hh_unlikely(block == NULL))
         return E_POINTER;
-    int saved_errno = errno;
     *block = hhi_heap_alloc_debug(malloc_object(self)->heap, size_bytes, level, file, line);
-    errno = saved_errno;
     return *block != NULL ? S_OK : E_OUTOFMEMORY;
+}
+
+// Blocks of other threads' slabs, large ones, NULL, and all that must be refused.
+static HH_SLOW hh_hresult
+malloc_free_slow(IHostMalloc *self, void *block)
+{
+    // NULL is no refusal there either (FR-2).
+    return hhi_hresult_from_refusal(hhi_heap_free_slow(malloc_object(self)->heap, block));
 }
 
 /*
@@ -73,12 +90,9 @@ malloc_debug_alloc(IHostMalloc *self, size_t size_bytes, uint32_t level, char *f
 static hh_hresult
 malloc_free(IHostMalloc *self, void *block)
 {
-    if (block == NULL)
+    if (hh_likely(hhi_heap_free_quick(malloc_object(self)->heap, block)))
         return S_OK;
-    int saved_errno = errno;
-    hhi_refusal refusal = hhi_heap_free(malloc_object(self)->heap, block);
-    errno = saved_errno;
-    return hhi_hresult_from_refusal(refusal);
+    return malloc_free_slow(self, block);
 }
 
 static const IHostMallocVtbl malloc_live = {
@@ -117,9 +131,11 @@ malloc_object_take(void)
 hh_hresult
 hhi_host_malloc_create(bool executable, IHostMalloc **out)
 {
+    // A runtime will ask at process level sooner or later; the reserve must be there before.
+    hhi_limit_prepare_reserve();
     struct hh_heap *heap;
     uint32_t flags = HHI_HEAP_HOST | (executable ? (uint32_t)HHI_HEAP_EXECUTABLE : 0);
-    hh_status status = hhi_heap_create(flags, 0, 0, NULL, &heap);
+    hh_status status = hhi_heap_create(flags, 0, 0, "IHostMalloc", &heap);
     if (status != HH_OK)
         return hhi_hresult_from_status(status);
     struct hhi_host_malloc *object = malloc_object_take();
@@ -156,7 +172,6 @@ hhi_host_malloc_add_ref(IHostMalloc *self)
 static void
 malloc_object_end(struct hhi_host_malloc *object)
 {
-    int saved_errno = errno;
     struct hh_heap *heap = object->heap;
     // A caller that is still here has broken the rules; it is answered like the dead.
     // order: acq_rel [HD-2] passes on a dead bit to whoever uses the object again.
@@ -165,7 +180,6 @@ malloc_object_end(struct hhi_host_malloc *object)
     hhi_heap_orphan(heap);
     // order: release [HM-1] the old life is over in all fields.
     hh_store_release(&object->taken, 0);
-    errno = saved_errno;
 }
 
 uint32_t
@@ -205,8 +219,6 @@ hh_debug_lookup(const void *block, const char **file, int *line, size_t *size_by
         *size_bytes = 0;
     if (file == NULL || line == NULL || size_bytes == NULL)
         return E_POINTER;
-    int saved_errno = errno;
     bool found = hhi_heap_debug_lookup(block, file, line, size_bytes);
-    errno = saved_errno;
     return found ? S_OK : HOST_E_INVALIDOPERATION;
 }

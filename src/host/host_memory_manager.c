@@ -3,8 +3,6 @@
 
 #include "host/host_memory_manager.h"
 
-#include <errno.h>
-
 #include "base/atomic.h"
 #include "host/host_dead.h"
 #include "host/host_load.h"
@@ -36,10 +34,7 @@ manager_create_malloc(IHostMemoryManager *self, uint32_t type, IHostMalloc **obj
     *object = NULL;
     if ((type & ~MALLOC_TYPE_ALL) != 0)
         return E_INVALIDARG;
-    int saved_errno = errno;
-    hh_hresult result = hhi_host_malloc_create((type & MALLOC_EXECUTABLE) != 0, object);
-    errno = saved_errno;
-    return result;
+    return hhi_host_malloc_create((type & MALLOC_EXECUTABLE) != 0, object);
 }
 
 static const IHostMemoryManagerVtbl manager_live = {

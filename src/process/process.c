@@ -2,6 +2,7 @@
 // process/process.c - how the library comes up, and what happens to it at fork and thread exit.
 #include "process/process.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "heap/debug_blocks.h"
@@ -37,8 +38,11 @@ process_watch_thread(struct hhi_thread *thread)
 {
     // libc may allocate for a key's value: the thread's record is in place by now. If it can not,
     // the record is lost when the thread ends, and found again by nobody: memory, not safety.
-    if (process.thread_key_made)
-        pthread_setspecific(process.thread_key, thread);
+    if (!process.thread_key_made)
+        return;
+    int saved_errno = errno; // the one call of a slow path that may change it
+    pthread_setspecific(process.thread_key, thread);
+    errno = saved_errno;
 }
 
 void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watch_thread;
