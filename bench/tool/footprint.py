@@ -5,6 +5,7 @@ Only rows with one thread: with several, who runs when decides how much is resid
 is off, so that a busy machine does not give back less.
 """
 import json
+import shutil
 import sys
 
 from . import allocators, build, machine, run, stats
@@ -63,6 +64,9 @@ def compare(golden, found):
 
 
 def main(args):
+    if not shutil.which("strace"):
+        print("footprint: skipped, strace is not installed")
+        return 77
     found = measure(args.library or build.library())
     if args.update:
         GOLDEN.parent.mkdir(exist_ok=True)
