@@ -96,6 +96,7 @@ tidy() {
 check layers scripts/check_layers.py
 check atomics scripts/check_atomics.py
 check headers scripts/check_headers.py
+check options scripts/check_options.py
 check licence licence
 check text text
 if [ -f scripts/check_contract.py ]; then

@@ -28,6 +28,10 @@ install(FILES ${PROJECT_BINARY_DIR}/hostheapConfig.cmake
 # Relative to the .pc file, so that an installed tree may be moved.
 file(RELATIVE_PATH HOSTHEAP_PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 string(REGEX REPLACE "/$" "" HOSTHEAP_PC_TO_PREFIX "${HOSTHEAP_PC_TO_PREFIX}")
+set(HOSTHEAP_PC_LIBRARIES "-pthread")
+foreach(library IN LISTS HOSTHEAP_LIBRARIES)
+    string(APPEND HOSTHEAP_PC_LIBRARIES " -l${library}")
+endforeach()
 foreach(module IN LISTS modules)
     configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc
         @ONLY)
