@@ -167,6 +167,9 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     // relaxed: fixed while carved.
     *zeroed = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
     runs_enter(heap, slab);
+    // order: release: the block begins to live with its run described and in the heap's list, where
+    // whoever frees it, rightly or wrongly, finds it.
+    hh_store_release(&slab->large_live, 1);
     return (void *)hhi_slab_base(slab);
 }
 
@@ -178,6 +181,9 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     size_t old_bytes = hh_load_relaxed(&slab->block_bytes);
     size_t new_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
     uint32_t clean_granules;
+    // What can not fit the window has more granules than their number can tell.
+    if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
+        return false;
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
         return false;
     // Under the heap's lock, since a census reads the size.
@@ -298,6 +304,8 @@ executable_pages_allowed(void)
     struct hhi_run run;
     if (!hhi_run_alloc(&request, &run))
         return false;
+    // What is given back counts as retained memory until it is purged.
+    hhi_limit_count((size_t)run.clean_granules << HHI_GRANULE_SHIFT);
     hhi_run_free(run.first, run.count);
     return true;
 }

@@ -221,6 +221,13 @@ hhi_limit_discharge(size_t bytes)
     hhi_budget_discharge(NULL, bytes);
 }
 
+void
+hhi_limit_count(size_t bytes)
+{
+    // relaxed: a count publishes nothing.
+    (void)hh_fetch_add_relaxed(&limit_state.process.committed_bytes, bytes);
+}
+
 hh_status
 hhi_budget_set(struct hhi_budget *budget, size_t soft_bytes, size_t hard_bytes)
 {

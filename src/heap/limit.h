@@ -88,6 +88,8 @@ void hhi_budget_discharge_heap(struct hhi_budget *heap_budget, size_t bytes);
 // The same for memory that belongs to no heap (VirtualAlloc).
 bool hhi_limit_charge(size_t bytes, unsigned level);
 void hhi_limit_discharge(size_t bytes);
+// Count bytes that are there already, whatever the limits: for a few granules of our own.
+void hhi_limit_count(size_t bytes);
 
 // The process's limits. As hhi_budget_set.
 hh_status hhi_set_memory_limits(size_t soft_bytes, size_t hard_bytes);

@@ -219,9 +219,10 @@ hhi_sweep_all(void)
 {
     struct sweep_pass pass = {.now_ms = HHI_RUN_ALL};
     struct hhi_thread *thread = hhi_thread_get();
+    // The lock first: it keeps other threads from ending the heaps of our caches.
+    hhi_lock_enter(&sweep.lock);
     if (thread != NULL)
         hhi_thread_for_each_cache(thread, sweep_own_cache, &pass);
-    hhi_lock_enter(&sweep.lock);
     pass_locked(&pass);
     hhi_lock_leave(&sweep.lock);
     hhi_thread_return(thread);

@@ -141,9 +141,9 @@ cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
     hhi_lock_enter(&heap->lock);
     cache->next_of_heap = heap->caches;
     heap->caches = cache;
-    hhi_lock_leave(&heap->lock);
-    // order: release [TC-1] the cache is this heap's.
+    // order: release [TC-1] the cache is this heap's. Under the lock, so that no fork comes between.
     hh_store_release(&cache->heap_id, heap->id);
+    hhi_lock_leave(&heap->lock);
 }
 
 static struct hhi_thread *

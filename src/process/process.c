@@ -61,7 +61,10 @@ hhi_process_start(void)
         hhi_limit_set_purge(hhi_sweep_retained);
         if (hhi_opt.soft_limit_bytes != 0 || hhi_opt.hard_limit_bytes != 0)
             hhi_set_memory_limits(hhi_opt.soft_limit_bytes, hhi_opt.hard_limit_bytes);
-        process.thread_key_made = pthread_key_create(&process.thread_key, thread_key_ended) == 0;
+        // Once, though a start without a window is tried again: keys are few.
+        if (!process.thread_key_made)
+            process.thread_key_made =
+                pthread_key_create(&process.thread_key, thread_key_ended) == 0;
         // Without a window every allocation is refused; the next one tries again.
         if (hhi_window_init())
             // order: release [PR-1] publishes all of the above.
@@ -113,8 +116,8 @@ fork_child(void)
     hhi_debug_fork_done(true);
     hhi_heaps_fork_done(true);
     hhi_guard_init(); // the barrier is registered per process
+    hhi_sweep_fork_done(true); // before the repairs below, which may start a sweeper
     hhi_threads_fork_child(hhi_self);
-    hhi_sweep_fork_done(true);
     hhi_region_fork_done(true);
 }
 

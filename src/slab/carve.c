@@ -182,8 +182,6 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
     // order: release [SL-5] the fields above.
     hh_store_release(&slab->kind, HHI_KIND_LARGE);
     heads_set(run.first, count, run.first + 1);
-    // order: release: the block begins to exist with its run described.
-    hh_store_release(&slab->large_live, 1);
     return slab;
 }
 

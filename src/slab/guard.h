@@ -25,6 +25,8 @@
  *         the run's next use.
  *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by a
  *         sequentially consistent exchange and load.
+ *   GD-4  new epoch (release) -> section open (acquire): the retirements of older epochs. Else the
+ *         section's reads might come before its read of the epoch and see a run of an older one.
  *
  * Progress: sections wait-free; grace checks never wait.
  */
@@ -56,8 +58,9 @@ void hhi_guard_fork_child(struct hhi_guard *own);
 static inline void
 hhi_guard_open(struct hhi_guard *guard)
 {
-    // relaxed: an old epoch is only more careful.
-    uint64_t epoch = hh_load_relaxed(&hhi_guard_epoch);
+    // order: acquire [GD-4] an old epoch is only more careful; with a new one the section must see
+    // all retirements that came before it.
+    uint64_t epoch = hh_load_acquire(&hhi_guard_epoch);
     if (hh_likely(hhi_guard_asymmetric)) {
         // relaxed: ordered before the section's reads by the other side's membarrier [GD-2].
         hh_store_relaxed(&guard->epoch, epoch);

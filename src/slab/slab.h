@@ -209,7 +209,7 @@ hhi_slab_links_bytes(unsigned class_index)
 
 /*
  * Take a run and make it a slab of class_index for heap, with the token held and no owner; or a
- * large block of count granules. clean_granules: how many of its granules used no memory before,
+ * large block that is not live yet. clean_granules: how many of its granules used no memory before,
  * for the caller's accounts. NULL when there is no memory.
  */
 struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
