@@ -121,12 +121,30 @@ region_default_granules(void)
     return (uint32_t)(hh_align_up(size_bytes, (size_t)1 << 20) >> HHI_GRANULE_SHIFT);
 }
 
-// Reserve granules somewhere above what was used so far. 0 or -errno.
+// First granule at or above at from where granules lie apart from all regions.
+static size_t
+region_gap(size_t at, uint32_t granules)
+{
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count; index++) {
+        const struct region *region = runs.regions[index];
+        if (!region->active || region->first >= at + granules ||
+            region->first + region->granules <= at)
+            continue;
+        at = region->first + region->granules;
+        index = UINT32_MAX; // from the first again
+    }
+    return at;
+}
+
+// Reserve granules in [from, limit) of the window. 0 or -errno.
 static int
-region_reserve(uint32_t granules, uint32_t *first)
+region_reserve_between(size_t from, size_t limit, uint32_t granules, uint32_t *first)
 {
     uint32_t step = GRANULES_PER_MIB;
-    for (size_t at = runs.next_granule; at + granules <= hhi_window.granules; at += step) {
+    for (size_t at = region_gap(from, granules); at + granules <= limit;
+         at = region_gap(at + step, granules)) {
         intptr_t result = hhi_os_reserve((void *)hhi_granule_address((uint32_t)at),
                                          (size_t)granules << HHI_GRANULE_SHIFT);
         if (result >= 0) {
@@ -140,6 +158,17 @@ region_reserve(uint32_t granules, uint32_t *first)
             step *= 2;
     }
     return -ENOMEM;
+}
+
+// Reserve granules above what was used so far; when the window's end is reached, in the gaps that
+// released regions have left. 0 or -errno.
+static int
+region_reserve(uint32_t granules, uint32_t *first)
+{
+    int result = region_reserve_between(runs.next_granule, hhi_window.granules, granules, first);
+    if (result != 0 && runs.next_granule + (size_t)granules > hhi_window.granules)
+        result = region_reserve_between(0, hhi_window.granules, granules, first);
+    return result;
 }
 
 static struct region *
@@ -241,7 +270,8 @@ region_create(uint32_t granules, bool executable)
         granules_release(first, granules);
         return NULL;
     }
-    runs.next_granule = first + granules;
+    if (runs.next_granule < first + granules)
+        runs.next_granule = first + granules;
     runs.regions[index] = region;
     // order: release [RN-1] publishes the region's record to readers without the lock.
     hh_store_release(&runs.region_count, index + 1);

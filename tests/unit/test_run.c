@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: MIT
+// tests/unit/test_run.c - runs of granules: taken, extended, given back, purged; refusals of the OS.
+#include "region/run.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "os/os.h"
+#include "region/window.h"
+#include "support/core.h"
+
+enum { MIB_GRANULES = 16, REGION_GRANULES = 1024 };
+
+static struct hhi_os kernel;
+
+// What the fake kernel refuses. A count of 0: the next call is refused; negative: none is.
+static struct {
+    int map_in, protect_in, advise_in;
+    size_t largest_map_bytes; // 0 = any
+} refuse;
+
+static bool
+refused(int *in)
+{
+    return *in >= 0 && (*in)-- == 0;
+}
+
+static intptr_t
+fake_map(void *address, size_t size_bytes, int protection, int flags)
+{
+    if (refused(&refuse.map_in) ||
+        (refuse.largest_map_bytes != 0 && size_bytes > refuse.largest_map_bytes))
+        return -ENOMEM;
+    return kernel.map(address, size_bytes, protection, flags);
+}
+
+static int
+fake_protect(void *address, size_t size_bytes, int protection)
+{
+    return refused(&refuse.protect_in) ? -ENOMEM : kernel.protect(address, size_bytes, protection);
+}
+
+static int
+fake_advise(void *address, size_t size_bytes, int advice)
+{
+    return refused(&refuse.advise_in) ? -EINVAL : kernel.advise(address, size_bytes, advice);
+}
+
+static void
+refuse_nothing(void)
+{
+    refuse.map_in = refuse.protect_in = refuse.advise_in = -1;
+    refuse.largest_map_bytes = 0;
+}
+
+static int
+kernel_replace(void **state)
+{
+    (void)state;
+    kernel = hhi_os;
+    refuse_nothing();
+    hhi_os.map = fake_map;
+    hhi_os.protect = fake_protect;
+    hhi_os.advise = fake_advise;
+    return 0;
+}
+
+static bool
+run_try(uint32_t count, uint32_t alignment, bool executable, struct hhi_run *run)
+{
+    struct hhi_run_request request = {count, alignment, executable};
+    return hhi_run_alloc(&request, run);
+}
+
+static struct hhi_run
+run_take(uint32_t count)
+{
+    struct hhi_run run;
+    assert_true(run_try(count, 1, false, &run));
+    assert_int_equal(run.count, count);
+    hhi_run_check();
+    return run;
+}
+
+static void
+run_give(struct hhi_run run)
+{
+    hhi_run_free(run.first, run.count);
+    hhi_run_check();
+}
+
+static char *
+run_bytes(struct hhi_run run)
+{
+    return (char *)hhi_granule_address(run.first);
+}
+
+static size_t
+run_size(struct hhi_run run)
+{
+    return (size_t)run.count << HHI_GRANULE_SHIFT;
+}
+
+// Give everything back, so that each test starts with what the last one left: nothing.
+static int
+all_back(void **state)
+{
+    (void)state;
+    refuse_nothing();
+    hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+    return 0;
+}
+
+static struct hhi_run_stats
+figures(void)
+{
+    struct hhi_run_stats stats;
+    hhi_run_read_stats(&stats);
+    return stats;
+}
+
+static void
+a_random_history_keeps_runs_apart(void **state)
+{
+    (void)state;
+    enum { RUNS = 64, STEPS = 4000 };
+    struct hhi_run runs[RUNS] = {{0}};
+    uint64_t seed = 5;
+    for (int step = 0; step < STEPS; step++) {
+        struct hhi_run *run = &runs[core_random(&seed) % RUNS];
+        if (run->count != 0) {
+            assert_true(core_holds(run_bytes(*run), run_size(*run), run->first));
+            hhi_run_free(run->first, run->count);
+            run->count = 0;
+        } else {
+            uint32_t alignment = 1u << core_random(&seed) % 6;
+            uint32_t count = 1 + (uint32_t)(core_random(&seed) % (step % 10 == 0 ? 100 : 6));
+            assert_true(run_try(count, alignment, false, run));
+            uintptr_t bytes = (uintptr_t)alignment << HHI_GRANULE_SHIFT;
+            assert_int_equal((uintptr_t)run_bytes(*run) % bytes, 0);
+            if (run->clean_granules == count)
+                assert_true(core_is_zero(run_bytes(*run), 4096));
+            core_fill(run_bytes(*run), run_size(*run), run->first);
+        }
+        if (step % 50 == 0)
+            hhi_run_purge(HHI_RUN_ALL, 0, (size_t)(core_random(&seed) % 64) << 16);
+        if (step % 16 == 0)
+            hhi_run_check();
+    }
+    for (int at = 0; at < RUNS; at++)
+        if (runs[at].count != 0)
+            run_give(runs[at]);
+    assert_int_equal(hhi_run_retained_bytes(), figures().retained_bytes);
+}
+
+static void
+a_run_grows_into_free_granules_only(void **state)
+{
+    (void)state;
+    uint32_t clean;
+    struct hhi_run first = run_take(2), second = run_take(2);
+    assert_int_equal(second.first, first.first + 2);
+    assert_false(hhi_run_extend(first.first, 2, 1, &clean));
+    run_give(second);
+    assert_true(hhi_run_extend(first.first, 2, 3, &clean));
+    assert_int_equal(clean, 1); // two were used before, the third never
+    hhi_run_check();
+    assert_false(hhi_run_extend(first.first, 5, REGION_GRANULES, &clean));
+    assert_false(hhi_run_extend(first.first, 5, UINT32_MAX - 3, &clean));
+    run_give((struct hhi_run){first.first, 5, 0});
+}
+
+static void
+the_lowest_fitting_run_is_taken(void **state)
+{
+    (void)state;
+    struct hhi_run runs[6];
+    for (int at = 0; at < 6; at++)
+        runs[at] = run_take(4);
+    run_give(runs[1]);
+    run_give(runs[3]);
+    assert_int_equal(run_take(4).first, runs[1].first);
+    assert_int_equal(run_take(3).first, runs[3].first);
+    assert_true(run_take(2).first > runs[5].first);
+    hhi_run_free(runs[0].first, 2 * 4);
+    hhi_run_free(runs[2].first, 4 + 3);
+    hhi_run_free(runs[4].first, 2 * 4 + 2);
+    hhi_run_check();
+}
+
+static void
+freed_granules_are_retained_until_purged_and_read_as_zero_afterwards(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(10);
+    memset(run_bytes(run), 0x5A, run_size(run));
+    uint64_t purged_bytes = figures().purged_bytes;
+    run_give(run);
+    assert_int_equal(figures().retained_bytes, run_size(run));
+    assert_int_equal(run_take(4).clean_granules, 0);
+    hhi_run_free(run.first, 4);
+    assert_int_equal(hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX), run_size(run));
+    assert_int_equal(figures().retained_bytes, 0);
+    assert_int_equal(figures().purged_bytes - purged_bytes, run_size(run));
+    hhi_run_check();
+    run = run_take(10);
+    assert_int_equal(run.clean_granules, 10);
+    assert_true(core_is_zero(run_bytes(run), run_size(run)));
+    run_give(run);
+}
+
+static void
+only_what_is_old_enough_is_purged(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(8);
+    uint64_t now_ms = hhi_os_clock_ms();
+    run_give(run);
+    assert_int_equal(hhi_run_purge(now_ms, 60000, SIZE_MAX), 0);
+    assert_int_equal(hhi_run_purge(now_ms + 120000, 60000, SIZE_MAX), run_size(run));
+    assert_int_equal(hhi_run_purge(now_ms + 120000, 60000, SIZE_MAX), 0);
+}
+
+static void
+a_purge_stops_at_its_limit(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(64);
+    run_give(run);
+    size_t purged_bytes = hhi_run_purge(HHI_RUN_ALL, 0, (size_t)16 << HHI_GRANULE_SHIFT);
+    assert_in_range(purged_bytes >> HHI_GRANULE_SHIFT, 16, 17);
+    hhi_run_check();
+    assert_int_equal(figures().retained_bytes, run_size(run) - purged_bytes);
+}
+
+static void
+what_can_not_be_purged_stays_retained(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(8);
+    memset(run_bytes(run), 1, run_size(run));
+    run_give(run);
+    refuse.advise_in = 0;
+    assert_int_equal(hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX), 0);
+    hhi_run_check();
+    assert_int_equal(figures().retained_bytes, run_size(run));
+    assert_int_equal(run_take(8).clean_granules, 0);
+    run_give(run);
+    assert_int_equal(hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX), run_size(run));
+}
+
+static void
+executable_runs_lie_in_regions_of_their_own(void **state)
+{
+    (void)state;
+    struct hhi_run plain = run_take(1), code;
+    if (!run_try(1, 1, true, &code))
+        skip(); // the system refuses such pages
+    unsigned char *bytes = (unsigned char *)run_bytes(code);
+    bytes[0] = 0xC3; // ret, on x86
+#if defined(__x86_64__)
+    ((void (*)(void))(uintptr_t)bytes)();
+#endif
+    struct hhi_os_mapping mapping;
+    assert_int_equal(hhi_os_find_mapping((uintptr_t)run_bytes(plain), &mapping), 0);
+    assert_int_equal(mapping.access & HHI_ACCESS_EXECUTE, 0);
+    assert_int_equal(hhi_os_find_mapping((uintptr_t)bytes, &mapping), 0);
+    assert_int_not_equal(mapping.access & HHI_ACCESS_EXECUTE, 0);
+    run_give(code);
+    run_give(plain);
+}
+
+// A request larger than any region so far: a region of its own.
+static uint32_t
+more_than_any_region(void)
+{
+    return (uint32_t)(figures().reserved_bytes >> HHI_GRANULE_SHIFT) + REGION_GRANULES;
+}
+
+static void
+empty_regions_go_back_but_for_one(void **state)
+{
+    (void)state;
+    struct hhi_run small = run_take(1), large = run_take(more_than_any_region());
+    memset(run_bytes(large), 1, 4096);
+    assert_true(figures().regions >= 2);
+    run_give(small);
+    run_give(large);
+    hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+    assert_int_equal(figures().regions, 1);
+    assert_int_equal(mincore((void *)hhi_granule_address(large.first + large.count - 1), 4096,
+                             (unsigned char[1]){0}),
+                     -1); // not mapped
+    run_give(run_take(large.count));
+}
+
+// What is mapped by others between regions, or where one would be, is stepped over and kept.
+static void
+foreign_mappings_in_the_window_are_stepped_over(void **state)
+{
+    (void)state;
+    enum { FOREIGN = 5 };
+    char *foreign[FOREIGN];
+    struct hhi_run runs[FOREIGN];
+    uint32_t count = more_than_any_region();
+    struct hhi_run probe = run_take(count);
+    uint32_t next = probe.first + count;
+    for (int at = 0; at < FOREIGN; at++) {
+        uint32_t granule = next + (uint32_t)at * (count + 3 * MIB_GRANULES) + 5;
+        foreign[at] = mmap((void *)hhi_granule_address(granule), 4096, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        assert_ptr_equal(foreign[at], (void *)hhi_granule_address(granule));
+        memset(foreign[at], 0x77, 4096);
+    }
+    for (int at = 0; at < FOREIGN; at++) {
+        runs[at] = run_take(count);
+        memset(run_bytes(runs[at]), 0x11,
+               run_size(runs[at]) < (8 << 20) ? run_size(runs[at]) : 8 << 20);
+        for (int other = 0; other < FOREIGN; other++)
+            assert_true(foreign[other] + 4096 <= run_bytes(runs[at]) ||
+                        foreign[other] >= run_bytes(runs[at]) + run_size(runs[at]));
+    }
+    for (int at = 0; at < FOREIGN; at++) {
+        for (int byte = 0; byte < 4096; byte++)
+            assert_int_equal(foreign[at][byte], 0x77);
+        run_give(runs[at]);
+        munmap(foreign[at], 4096);
+    }
+    run_give(probe);
+}
+
+static void
+a_region_is_as_large_as_the_system_grants(void **state)
+{
+    (void)state;
+    struct hhi_run hold = run_take(1); // the region kept stays in use
+    uint32_t rest = (uint32_t)(figures().reserved_bytes >> HHI_GRANULE_SHIFT) - 1;
+    uint32_t clean;
+    assert_true(hhi_run_extend(hold.first, 1, rest, &clean)); // all of it
+    size_t reserved_bytes = figures().reserved_bytes;
+    refuse.largest_map_bytes = (size_t)5 << 20;
+    struct hhi_run run = run_take(3);
+    size_t grown_bytes = figures().reserved_bytes - reserved_bytes;
+    assert_in_range(grown_bytes, 1 << 20, 5 << 20);
+    struct hhi_run refused_run;
+    assert_false(run_try(6 * MIB_GRANULES, 1, false, &refused_run));
+    hhi_run_check();
+    refuse_nothing();
+    run_give(run_take(6 * MIB_GRANULES));
+    run_give(run);
+    run_give((struct hhi_run){hold.first, rest + 1, 0});
+}
+
+/*
+ * Every call of a request for a region of its own is refused in turn, until the request needs no
+ * more calls than were let through.
+ */
+static void
+refusal_sweep(int *refused_in)
+{
+    for (int let_through = 0;; let_through++) {
+        hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+        struct hhi_run_stats before = figures();
+        uint32_t count = more_than_any_region() + (uint32_t)let_through * MIB_GRANULES;
+        struct hhi_run run;
+        refuse_nothing();
+        *refused_in = let_through;
+        bool done = run_try(count, 1, false, &run);
+        bool was_refused = *refused_in < 0;
+        refuse_nothing();
+        hhi_run_check();
+        if (done) {
+            memset(run_bytes(run), 3, run_size(run) < 4096 * 16 ? run_size(run) : 4096 * 16);
+            run_give(run);
+        } else {
+            assert_true(was_refused);
+            // A region reserved in vain may be kept, but nothing is used or retained for it.
+            assert_int_equal(figures().retained_bytes, before.retained_bytes);
+            run_give(run_take(count)); // it works again
+        }
+        if (!was_refused)
+            return;
+        assert_true(let_through < 100);
+    }
+}
+
+static void
+a_refused_map_call_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    refusal_sweep(&refuse.map_in);
+}
+
+static void
+a_refused_protect_call_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    refusal_sweep(&refuse.protect_in);
+}
+
+static void
+a_refused_commit_of_an_extension_changes_nothing(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(1);
+    uint32_t clean = 77;
+    refuse.protect_in = 0;
+    assert_false(hhi_run_extend(run.first, 1, 512, &clean));
+    hhi_run_check();
+    refuse_nothing();
+    assert_true(hhi_run_extend(run.first, 1, 512, &clean));
+    run_give((struct hhi_run){run.first, 513, 0});
+}
+
+static void
+what_does_not_fit_the_window_is_refused(void **state)
+{
+    (void)state;
+    struct hhi_run run;
+    assert_false(run_try((uint32_t)hhi_window.granules + 1, 1, false, &run));
+    assert_false(run_try(UINT32_MAX, 1, false, &run));
+    hhi_run_check();
+}
+
+// A buffer that grows leaves gaps too small for its next size; together they must serve it.
+static void
+addresses_of_released_regions_are_used_again(void **state)
+{
+    (void)state;
+    size_t window_bytes = hhi_window.granules << HHI_GRANULE_SHIFT;
+    uint32_t count = (uint32_t)(hhi_window.granules / 256), step = count / 16;
+    if (window_bytes < (size_t)16 << 30)
+        skip();
+    for (int round = 0; round < 160; round++) {
+        struct hhi_run run;
+        assert_true(run_try(count, 1, false, &run));
+        memset(run_bytes(run), 1, 4096);
+        run_give(run);
+        hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+        count += step;
+    }
+}
+
+#define RUN_TEST(f) cmocka_unit_test_setup_teardown(f, all_back, all_back)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RUN_TEST(
+            a_refused_commit_of_an_extension_changes_nothing), // the first: needs a fresh region
+        RUN_TEST(a_run_grows_into_free_granules_only),
+        RUN_TEST(the_lowest_fitting_run_is_taken),
+        RUN_TEST(freed_granules_are_retained_until_purged_and_read_as_zero_afterwards),
+        RUN_TEST(only_what_is_old_enough_is_purged),
+        RUN_TEST(a_purge_stops_at_its_limit),
+        RUN_TEST(what_can_not_be_purged_stays_retained),
+        RUN_TEST(executable_runs_lie_in_regions_of_their_own),
+        RUN_TEST(a_region_is_as_large_as_the_system_grants),
+        RUN_TEST(empty_regions_go_back_but_for_one),
+        RUN_TEST(foreign_mappings_in_the_window_are_stepped_over),
+        RUN_TEST(a_refused_map_call_leaves_nothing_behind),
+        RUN_TEST(a_refused_protect_call_leaves_nothing_behind),
+        RUN_TEST(what_does_not_fit_the_window_is_refused),
+        RUN_TEST(a_random_history_keeps_runs_apart),
+        RUN_TEST(addresses_of_released_regions_are_used_again),
+    };
+    return cmocka_run_group_tests(tests, kernel_replace, NULL);
+}
