@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// tests/unit/test_lock.c - the small lock excludes, wakes and can be made anew.
+#include <pthread.h>
+
+#include "os/lock.h"
+#include "os/os.h"
+#include "support/test.h"
+
+enum { THREADS = 4, ROUNDS = 20000 };
+
+static struct {
+    struct hhi_lock lock;
+    uint64_t count; // under lock
+    _Atomic uint32_t inside;
+    _Atomic uint32_t crowded; // two threads were inside
+} shared;
+
+static void *
+count_under_lock(void *argument)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        bool tried = round % 3 == 0 && hhi_lock_try_enter(&shared.lock);
+        if (!tried)
+            hhi_lock_enter(&shared.lock);
+        // relaxed (all): counts by whoever believes to be alone.
+        if (hh_fetch_add_relaxed(&shared.inside, 1) != 0)
+            hh_store_relaxed(&shared.crowded, 1);
+        shared.count++;
+        hh_fetch_sub_relaxed(&shared.inside, 1);
+        hhi_lock_leave(&shared.lock);
+    }
+    return argument;
+}
+
+static void
+threads_under_the_lock_are_alone(void **state)
+{
+    (void)state;
+    pthread_t threads[THREADS];
+    for (int thread = 0; thread < THREADS; thread++)
+        assert_int_equal(pthread_create(&threads[thread], NULL, count_under_lock, NULL), 0);
+    for (int thread = 0; thread < THREADS; thread++)
+        assert_int_equal(pthread_join(threads[thread], NULL), 0);
+    // relaxed: the threads were joined.
+    assert_int_equal(hh_load_relaxed(&shared.crowded), 0);
+    assert_int_equal(shared.count, (uint64_t)THREADS * ROUNDS);
+    assert_int_equal(hh_load_relaxed(&shared.lock.state), 0);
+}
+
+static void
+a_held_lock_can_not_be_tried(void **state)
+{
+    (void)state;
+    struct hhi_lock lock = {0};
+    assert_true(hhi_lock_try_enter(&lock));
+    assert_false(hhi_lock_try_enter(&lock));
+    hhi_lock_leave(&lock);
+    assert_true(hhi_lock_try_enter(&lock));
+    hhi_lock_leave(&lock);
+}
+
+static void *
+enter_and_leave(void *argument)
+{
+    hhi_lock_enter(argument);
+    hhi_lock_leave(argument);
+    return argument;
+}
+
+static void
+a_sleeper_is_woken(void **state)
+{
+    (void)state;
+    struct hhi_lock lock = {0};
+    pthread_t sleepers[2];
+    hhi_lock_enter(&lock);
+    for (int sleeper = 0; sleeper < 2; sleeper++)
+        assert_int_equal(pthread_create(&sleepers[sleeper], NULL, enter_and_leave, &lock), 0);
+    // relaxed: 2 says that somebody sleeps, or is about to.
+    while (hh_load_relaxed(&lock.state) != 2)
+        hhi_os_sleep_ms(1);
+    hhi_os_sleep_ms(5);
+    hhi_lock_leave(&lock);
+    for (int sleeper = 0; sleeper < 2; sleeper++)
+        assert_int_equal(pthread_join(sleepers[sleeper], NULL), 0);
+}
+
+static void
+a_lock_made_anew_is_free(void **state)
+{
+    (void)state;
+    struct hhi_lock lock = {0};
+    hhi_lock_enter(&lock);
+    hhi_lock_reset(&lock);
+    assert_true(hhi_lock_try_enter(&lock));
+    hhi_lock_leave(&lock);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_under_the_lock_are_alone),
+        cmocka_unit_test(a_held_lock_can_not_be_tried),
+        cmocka_unit_test(a_sleeper_is_woken),
+        cmocka_unit_test(a_lock_made_anew_is_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
