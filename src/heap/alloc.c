@@ -45,7 +45,7 @@ block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
     if (thread == NULL)
         return NULL;
     void *block;
-    if (size_bytes > HHI_SLAB_MAX_BYTES)
+    if (size_bytes > hhi_slab_limit_bytes)
         block = hhi_heap_alloc_large(heap, size_bytes, 1, level, fresh);
     else
         block =
@@ -65,14 +65,17 @@ void *
 hhi_malloc_slow(size_t size_bytes)
 {
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(size_bytes - 1 < HHI_SLAB_MAX_BYTES)) {
+    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes)) {
         // The larger classes, and the refill of the smaller ones, without the detour by heap.
         unsigned class_index = hhi_class_of(size_bytes);
         struct hhi_bin *bin = &self->main.bins[class_index];
         if (hh_likely(bin->head < HHI_LINK_END))
             return hhi_bin_take(bin, bin->head);
+        void *block = NULL;
         if (hh_likely(hhi_thread_is_real(self)))
-            return hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
+            block = hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
+        if (hh_likely(block != NULL))
+            return block;
     }
     return hhi_heap_alloc_slow(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK);
 }
@@ -89,7 +92,7 @@ hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
     bool fresh;
     void *block;
     struct hhi_bin *bin = NULL;
-    if (hh_likely(size_bytes - 1 < HHI_SLAB_MAX_BYTES))
+    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes))
         bin = &hhi_cache_guess(heap)->bins[hhi_class_of(size_bytes)];
     if (hh_likely(bin != NULL && bin->head < HHI_LINK_END)) {
         fresh = bin->slab->head_fresh;
@@ -106,7 +109,7 @@ hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
 static unsigned
 aligned_class(size_t alignment_bytes, size_t size_bytes)
 {
-    if (alignment_bytes > HHI_GRANULE_BYTES || size_bytes > HHI_SLAB_MAX_BYTES)
+    if (alignment_bytes > HHI_GRANULE_BYTES || size_bytes > hhi_slab_limit_bytes)
         return HHI_CLASSES;
     unsigned class_index = hhi_class_of(hh_align_up(size_bytes, alignment_bytes));
     while (class_index < HHI_CLASSES && hhi_class_bytes(class_index) % alignment_bytes != 0)
@@ -310,7 +313,7 @@ resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
     if (size_bytes <= info->size_bytes)
         // A block more than half unused is better moved, unless it is small.
         return size_bytes >= info->size_bytes / 2 || info->size_bytes <= 64;
-    if (info->size_bytes <= HHI_SLAB_MAX_BYTES || size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
+    if (info->size_bytes % HHI_GRANULE_BYTES != 0 || size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
         return false;
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find(info->base, &kind);

@@ -205,7 +205,7 @@ hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned level, co
                      int line)
 {
     struct hhi_debug_record record = {file_intern(file), line, true, size_bytes};
-    if (size_bytes > HHI_SLAB_MAX_BYTES)
+    if (size_bytes > hhi_slab_limit_bytes)
         return debug_alloc_large(heap, size_bytes, level, &record);
     unsigned class_index = hhi_class_of(size_bytes == 0 ? 1 : size_bytes);
     void *block;

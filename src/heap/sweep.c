@@ -314,10 +314,8 @@ hhi_sweep_note(size_t size_bytes)
 {
     if (hhi_opt.decay_ms == HHI_DECAY_OFF)
         return;
-    if (hhi_opt.decay_ms == 0) {
-        hhi_sweep_retained();
-        return;
-    }
+    if (hhi_opt.decay_ms == 0)
+        hhi_sweep_retained(); // what lies inside of slabs is left to the sweeper
     // relaxed (all): hints; a start missed now comes with the next note.
     size_t noted_bytes = hh_fetch_add_relaxed(&sweep.noted_bytes, size_bytes) + size_bytes;
     if (hh_load_relaxed(&sweep.running) != 0)

@@ -66,9 +66,11 @@ hhi_process_start(void)
             process.thread_key_made =
                 pthread_key_create(&process.thread_key, thread_key_ended) == 0;
         // Without a window every allocation is refused; the next one tries again.
-        if (hhi_window_init())
+        if (hhi_window_init()) {
+            hhi_slab_init();
             // order: release [PR-1] publishes all of the above.
             hh_store_release(&process.up, 1);
+        }
     }
     hhi_lock_leave(&process.lock);
 }

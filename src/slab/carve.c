@@ -14,7 +14,8 @@
 #include "slab/guard.h"
 #include "slab/slab.h"
 
-enum { LIMBO_ADVANCE_GRANULES = 32 };
+enum { LIMBO_ADVANCE_GRANULES = 32, SMALL_WINDOW_LIMIT_BYTES = 32 * 1024 };
+#define SMALL_WINDOW_BYTES ((size_t)1 << 30)
 
 // Everything under lock (rank: limbo).
 static struct {
@@ -23,6 +24,15 @@ static struct {
     _Atomic uint64_t *spare_links[HHI_CLASSES]; // arrays of links, chained by their first word
     _Atomic size_t granules;                    // in limbo; written under lock
 } limbo;
+
+size_t hhi_slab_limit_bytes = HHI_SLAB_MAX_BYTES;
+
+void
+hhi_slab_init(void)
+{
+    if (hhi_window.granules << HHI_GRANULE_SHIFT < SMALL_WINDOW_BYTES)
+        hhi_slab_limit_bytes = SMALL_WINDOW_LIMIT_BYTES;
+}
 
 static bool
 slab_is_executable(const struct hhi_slab *slab)

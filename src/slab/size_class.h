@@ -27,10 +27,17 @@ enum {
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,
     HHI_SMALL_CLASSES = 64,
-    HHI_SLAB_MAX_BYTES = 256 * 1024, // largest block served from a slab
+    HHI_ONE_GRANULE_MAX_BYTES = 8 * 1024, // largest block of a slab of one granule
+    HHI_SLAB_MAX_BYTES = 256 * 1024,      // largest block served from a slab
     HHI_CLASSES = 1 + HHI_SMALL_CLASSES + 64,
     HHI_CLASS_NONE = 0,
 };
+
+/*
+ * Requests above it get granules of their own. HHI_SLAB_MAX_BYTES, but less in a small address
+ * space, where slabs of 2 MiB would be most of it. Set once at start.
+ */
+extern size_t hhi_slab_limit_bytes;
 
 // size_bytes from 1 to HHI_SLAB_MAX_BYTES.
 static inline unsigned
@@ -55,7 +62,7 @@ static inline uint32_t
 hhi_class_granules(unsigned class_index)
 {
     uint32_t size_bytes = hhi_class_bytes(class_index);
-    return size_bytes <= 8 * 1024 ? 1 : size_bytes <= 32 * 1024 ? 4 : 32;
+    return size_bytes <= HHI_ONE_GRANULE_MAX_BYTES ? 1 : size_bytes <= 32 * 1024 ? 4 : 32;
 }
 
 static inline uint32_t

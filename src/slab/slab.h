@@ -207,6 +207,9 @@ hhi_slab_links_bytes(unsigned class_index)
     return hh_align_up((hhi_class_blocks(class_index) + 1) * sizeof(uint16_t), HH_CACHE_LINE_BYTES);
 }
 
+// Called once, when the window is chosen.
+void hhi_slab_init(void);
+
 /*
  * Take a run and make it a slab of class_index for heap, with the token held and no owner; or a
  * large block that is not live yet. clean_granules: how many of its granules used no memory before,
