@@ -97,6 +97,7 @@ bench_native_open(void)
         {"hh_heap_aligned_alloc", offsetof(struct bench_native, heap_aligned_alloc)},
         {"hh_heap_realloc", offsetof(struct bench_native, heap_realloc)},
         {"hh_heap_free", offsetof(struct bench_native, heap_free)},
+        {"hh_get_stats", offsetof(struct bench_native, get_stats)},
         {"hh_owns", offsetof(struct bench_native, owns)},
         {"hh_get_memory_manager", offsetof(struct bench_native, get_memory_manager)},
         {"hh_heap_of", offsetof(struct bench_native, heap_of)},

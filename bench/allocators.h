@@ -18,6 +18,7 @@ struct bench_native {
     void *(*heap_aligned_alloc)(hh_heap *heap, size_t alignment_bytes, size_t size_bytes);
     hh_status (*heap_realloc)(hh_heap *heap, void *block, size_t size_bytes, void **result);
     hh_status (*heap_free)(hh_heap *heap, void *block);
+    hh_status (*get_stats)(hh_stats *stats);
     hh_status (*owns)(const void *address, hh_block_info *info);
     hh_hresult (*get_memory_manager)(IHostMemoryManager **manager);
     hh_heap *(*heap_of)(IHostMalloc *malloc_object);

@@ -65,6 +65,20 @@ def special(s, kind):
     return lines[1:]
 
 
+def scale(s):
+    body = []
+    for row in (r for r in s.rows if r.startswith("scale/")):
+        for allocator in s.allocators:
+            time = s.time(row, allocator)
+            if time:
+                each = s.value(row, allocator, "metadata_bytes_each")
+                total = s.value(row, allocator, "metadata_kib")
+                body.append([f"`{row}`", nanoseconds(time[0]), number(each), kibibytes(total)])
+            elif (row, allocator) in s.failed:
+                body.append([f"`{row}`", "failed", "", ""])
+    return table(["one operation among", "time", "metadata bytes each", "metadata"], body)
+
+
 def behind(s):
     rows = [entry for entry in s.comparison() if entry[4] > TIE]
     if not rows:
@@ -85,6 +99,7 @@ def write(s):
         "### Overview", "", *overview(s), "",
         "### Rows in which a peer is ahead", "", *behind(s), "",
         "### Times", "", *times(s), "",
+        "### Many heaps, regions, threads", "", *scale(s), "",
         "### Peak memory", "", *memory(s), "",
         "### Memory after the load", "", *special(s, "memory"), "",
         "### Latency", "", *special(s, "latency"), "",
