@@ -66,4 +66,6 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
                 ${HOSTHEAP_MALLOC_OBJECT}
         DEPENDS ${dropin_objects} COMMAND_EXPAND_LISTS VERBATIM)
     add_custom_target(hostheap_malloc_object ALL DEPENDS ${HOSTHEAP_MALLOC_OBJECT})
+    # The objects are files of other targets: they must be there before this one looks at them.
+    add_dependencies(hostheap_malloc_object hostheap_core hostheap_override)
 endif()

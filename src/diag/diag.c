@@ -2,10 +2,9 @@
 /* diag/diag.c - see diag.h. */
 #include "diag/diag.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "os/os.h"
 
 enum { DIAG_MESSAGE_BYTES = 2048 };
 
@@ -180,18 +179,7 @@ hhi_diag_format(char *buffer, size_t capacity_bytes, const char *format, ...)
 void
 hhi_diag_write(const char *text, size_t length_bytes)
 {
-    // The raw call: a program may put its own write() in front of libc's.
-    int saved_errno = errno;
-    while (length_bytes > 0) {
-        long written = syscall(SYS_write, STDERR_FILENO, text, length_bytes);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            break; // nobody to tell
-        text += written;
-        length_bytes -= (size_t)written;
-    }
-    errno = saved_errno;
+    hhi_os_write(STDERR_FILENO, text, length_bytes);
 }
 
 static void
@@ -226,5 +214,5 @@ hhi_diag_fatal(const char *format, ...)
     va_start(arguments, format);
     diag_write_message(format, arguments);
     va_end(arguments);
-    abort();
+    hhi_os_abort();
 }

@@ -33,17 +33,18 @@ hhi_bin_take(struct hhi_bin *bin, uint32_t index)
     return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
 }
 
+// Allocate from the default heap. slow: the exit, called with the same size; a constant.
 HH_FAST void *
-hhi_malloc_fast(size_t size_bytes)
+hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
 {
     struct hhi_thread *self = hhi_self;
     if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
-        return hhi_malloc_slow(size_bytes);
+        return slow(size_bytes);
     struct hhi_bin *bin =
         &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     uint32_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
-        return hhi_malloc_slow(size_bytes);
+        return slow(size_bytes);
     return hhi_bin_take(bin, index);
 }
 
@@ -77,10 +78,21 @@ hhi_heap_alloc_fast(struct hh_heap *heap, size_t size_bytes, unsigned level)
 }
 
 /*
- * Free a block of a one-granule slab that cache owns. False: anything else, nothing changed.
+ * Whether a block of block_bytes was surely asked for with size_bytes, or shrunk to it in place. If
+ * not, it may have been all the same: hhi_heap_free_aligned_sized knows.
  */
 HH_FAST bool
-hhi_cache_free_local(struct hhi_cache *cache, void *block)
+hhi_block_size_fits(size_t block_bytes, size_t size_bytes)
+{
+    return size_bytes <= block_bytes && block_bytes / 2 <= size_bytes;
+}
+
+/*
+ * Free a block of a one-granule slab that cache owns. False: anything else, nothing changed. With
+ * sized (a constant) a block whose size may not be size_bytes is "anything else", too.
+ */
+HH_FAST bool
+hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t size_bytes)
 {
     size_t granule = hhi_granule_of(block);
     // relaxed: an address below the limit of a moment ago has its tables committed.
@@ -90,6 +102,8 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
     // relaxed (all): equal to this cache only if this thread stored it, and what else it stored.
     if (hh_unlikely(hh_load_relaxed(&slab->owner) != cache))
+        return false;
+    if (sized && hh_unlikely(!hhi_block_size_fits(hh_load_relaxed(&slab->block_bytes), size_bytes)))
         return false;
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
@@ -104,6 +118,12 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
     if (hh_unlikely(--slab->credit == 0))
         hhi_slab_event(slab);
     return true;
+}
+
+HH_FAST bool
+hhi_cache_free_local(struct hhi_cache *cache, void *block)
+{
+    return hhi_cache_free_checked(cache, block, false, 0);
 }
 
 // Usable size of a live block of a one-granule slab that cache owns; 0: anything else.

@@ -3,11 +3,11 @@
 #include "options/options_env.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "os/os.h"
 
 enum { ENV_CHUNK_BYTES = 1024 };
 
@@ -60,12 +60,10 @@ env_scan_open_file(struct env_scan *scan, int file)
 {
     char chunk[ENV_CHUNK_BYTES];
     for (;;) {
-        long count = syscall(SYS_read, file, chunk, sizeof chunk);
-        if (count < 0 && errno == EINTR)
-            continue;
+        ssize_t count = hhi_os_read(file, chunk, sizeof chunk);
         if (count <= 0)
             break;
-        for (long i = 0; i < count; i++) {
+        for (ssize_t i = 0; i < count; i++) {
             if (env_scan_byte(scan, chunk[i]))
                 return;
         }
@@ -79,18 +77,15 @@ enum hhi_env_result
 hhi_options_read_environment_file(const char *path, const char *name, char *value,
                                   size_t capacity_bytes)
 {
-    int saved_errno = errno;
     struct env_scan scan = {.name = name,
                             .name_length = strlen(name),
                             .value = value,
                             .capacity_bytes = capacity_bytes};
-    // Raw calls: open, read and close of a program or a tool may sit in front of libc's.
-    long file = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    int file = hhi_os_open(path);
     if (file >= 0) {
-        env_scan_open_file(&scan, (int)file);
-        syscall(SYS_close, (int)file);
+        env_scan_open_file(&scan, file);
+        hhi_os_close(file);
     }
-    errno = saved_errno;
     return env_scan_result(&scan);
 }
 

@@ -2,7 +2,7 @@
 /*
  * options/options_env.h - one variable of the environment, also before libc has set it up.
  *
- * Layer: options. May include: base.
+ * Layer: options. May include: base, os.
  *
  * The first malloc of a preloaded heap comes from the dynamic loader, before libc's `environ` points
  * anywhere. The variable is then read from /proc/self/environ. Nothing here allocates.

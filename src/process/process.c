@@ -13,6 +13,7 @@
 #include "meta/meta_arena.h"
 #include "options/options.h"
 #include "os/lock.h"
+#include "process/stats_print.h"
 #include "rcu/rcu.h"
 #include "region/region.h"
 #include "region/run.h"
@@ -129,4 +130,11 @@ process_construct(void)
 {
     hhi_process_start();
     pthread_atfork(fork_prepare, fork_parent, fork_child); // allocates: not in hhi_process_start
+}
+
+// After the destructors of programs and of libraries that are not ours.
+__attribute__((destructor(101))) static void
+process_destruct(void)
+{
+    hhi_stats_print_at_exit();
 }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+/* heap/bad_block.c - see bad_block.h. */
+#include "heap/bad_block.h"
+
+#include "base/atomic.h"
+#include "diag/diag.h"
+#include "meta/meta_arena.h"
+#include "options/options.h"
+#include "os/proc_maps.h"
+
+enum { BAD_BLOCK_TEXT_BYTES = 1500, BAD_BLOCK_LINE_BYTES = 320 };
+
+// What hh_set_bad_free_handler was given. Records never change once they are published, so handler
+// and arg always belong together; one is made for each different pair.
+struct bad_block_choice {
+    struct bad_block_choice *next; // older records
+    hh_bad_free_handler handler;   // NULL: abort
+    void *arg;
+};
+
+static struct bad_block_choice bad_block_abort_choice;
+// The choice in force, NULL while the option decides.  [BB-1]
+static _Atomic(struct bad_block_choice *) bad_block_current;
+// All records made, newest first.  [BB-2]
+static _Atomic(struct bad_block_choice *) bad_block_choices;
+
+static const char *
+bad_block_reason(hhi_refusal why)
+{
+    switch (why) {
+    case HH_BAD_FOREIGN:
+        return "not memory of this heap";
+    case HH_BAD_INTERIOR:
+        return "inside a block, not at its start";
+    case HH_BAD_NOT_LIVE:
+        return "not allocated: freed already, or never handed out";
+    case HH_BAD_OTHER_HEAP:
+        return "a block of another heap";
+    case HH_BAD_SIZE_MISMATCH:
+        return "the size passed can not be this block's";
+    case HH_BAD_ALIGNMENT_MISMATCH:
+        return "the alignment passed can not be this block's";
+    default:
+        return "refused";
+    }
+}
+
+// Text that grows in a buffer; lines after the first are indented below the prefix.
+struct bad_block_text {
+    char *buffer;
+    size_t capacity_bytes;
+    size_t length_bytes;
+};
+
+HH_PRINTF(2, 3)
+static void
+bad_block_add(struct bad_block_text *text, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    text->length_bytes +=
+        hhi_diag_vformat(text->buffer + text->length_bytes,
+                         text->capacity_bytes - text->length_bytes, format, arguments);
+    va_end(arguments);
+}
+
+static void
+bad_block_add_slot(struct bad_block_text *text, const char *what, const hh_block_info *info,
+                   const void *address)
+{
+    const char *name = hhi_heap_name(info->heap);
+    size_t offset_bytes = (size_t)((uintptr_t)address - (uintptr_t)info->base);
+    bad_block_add(text, "\n  %s: %p, %zu bytes, %s", what, info->base, info->size_bytes,
+                  info->live ? "allocated" : "free");
+    if (offset_bytes != 0)
+        bad_block_add(text, "; the address is %zu bytes into it", offset_bytes);
+    bad_block_add(text, "\n  heap: %llu%s%s%s", (unsigned long long)hhi_heap_id(info->heap),
+                  name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "");
+}
+
+static void
+bad_block_add_place(struct bad_block_text *text, const void *address)
+{
+    hh_block_info info;
+    hhi_heap_owns(address, &info);
+    if (info.heap != NULL && info.base != NULL) {
+        bad_block_add_slot(text, "slot", &info, address);
+        return;
+    }
+    if (info.heap != NULL) {
+        bad_block_add(text, "\n  heap: %llu, outside all of its slots",
+                      (unsigned long long)hhi_heap_id(info.heap));
+        return;
+    }
+    char line[BAD_BLOCK_LINE_BYTES];
+    if (hhi_os_describe_mapping(address, line, sizeof line))
+        bad_block_add(text, "\n  mapping: %s", line);
+    else
+        bad_block_add(text, "\n  nothing is mapped there");
+}
+
+size_t
+hhi_bad_block_describe(char *text, size_t capacity_bytes, const char *function, const void *address,
+                       hhi_refusal why, size_t claim)
+{
+    struct bad_block_text lines = {text, capacity_bytes, 0};
+    bad_block_add(&lines, "%s(%p", function, address);
+    if (why == HH_BAD_SIZE_MISMATCH)
+        bad_block_add(&lines, ", size %zu", claim);
+    if (why == HH_BAD_ALIGNMENT_MISMATCH)
+        bad_block_add(&lines, ", alignment %zu", claim);
+    bad_block_add(&lines, "): %s", bad_block_reason(why));
+    bad_block_add_place(&lines, address);
+    return lines.length_bytes;
+}
+
+HH_SLOW static void
+bad_block_report(const char *function, const void *address, hhi_refusal why, size_t claim,
+                 bool fatal)
+{
+    char text[BAD_BLOCK_TEXT_BYTES];
+    hhi_bad_block_describe(text, sizeof text, function, address, why, claim);
+    if (fatal)
+        hhi_diag_fatal("%s\n  HOSTHEAP_OPTIONS=bad_free:report goes on instead", text);
+    hhi_diag_report("%s", text);
+}
+
+void
+hhi_bad_block_raise(const char *function, const void *address, hhi_refusal why, size_t claim)
+{
+    // order: acquire [BB-1] pairs with the setter's release: the record's fields are readable
+    const struct bad_block_choice *choice = hh_load_acquire(&bad_block_current);
+    if (choice != NULL && choice->handler != NULL) {
+        hh_block_info info;
+        hhi_heap_owns(address, &info);
+        choice->handler(choice->arg, function, address, (hh_bad_block)why, &info);
+        return;
+    }
+    uint32_t policy = choice != NULL ? HHI_BAD_FREE_ABORT : hhi_opt.bad_free;
+    if (policy == HHI_BAD_FREE_IGNORE)
+        return;
+    // "callback" without a handler has nobody to call: as abort.
+    bad_block_report(function, address, why, claim, policy != HHI_BAD_FREE_REPORT);
+}
+
+static struct bad_block_choice *
+bad_block_find_choice(struct bad_block_choice *first, hh_bad_free_handler handler, const void *arg)
+{
+    for (; first != NULL; first = first->next) {
+        if (first->handler == handler && first->arg == arg)
+            return first;
+    }
+    return NULL;
+}
+
+// The record of this pair; NULL when there is no memory for a new one.
+static struct bad_block_choice *
+bad_block_make_choice(hh_bad_free_handler handler, void *arg)
+{
+    // order: acquire [BB-2] pairs with the publishing exchange: the list's records are readable
+    struct bad_block_choice *first = hh_load_acquire(&bad_block_choices);
+    struct bad_block_choice *choice = bad_block_find_choice(first, handler, arg);
+    if (choice != NULL)
+        return choice;
+    choice = hhi_meta_alloc(sizeof *choice);
+    if (choice == NULL)
+        return NULL;
+    choice->handler = handler;
+    choice->arg = arg;
+    do {
+        choice->next = first;
+        // order: acq_rel [BB-2] publishes the record; on failure the newer records are readable
+    } while (!hh_cas_strong_acq_rel(&bad_block_choices, &first, choice));
+    return choice;
+}
+
+void
+hh_set_bad_free_handler(hh_bad_free_handler handler, void *arg)
+{
+    struct bad_block_choice *choice = &bad_block_abort_choice;
+    if (handler != NULL)
+        choice = bad_block_make_choice(handler, arg);
+    if (choice == NULL) {
+        hhi_diag_report("hh_set_bad_free_handler: no memory for its record; nothing changed");
+        return;
+    }
+    // order: release [BB-1] publishes the record's handler and arg
+    hh_store_release(&bad_block_current, choice);
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+/*
+ * os/proc_maps.h - what is mapped at an address, for error reports.
+ *
+ * Layer: os. May include: base.
+ */
+#ifndef HHI_OS_PROC_MAPS_H
+#define HHI_OS_PROC_MAPS_H
+
+#include "base/compiler.h"
+
+// Copy the line of /proc/self/maps that covers address (cut to fit, NUL-terminated). False when
+// nothing is mapped there or the file can not be read. Slow: reads the whole file in the worst case.
+bool hhi_os_describe_mapping(const void *address, char *line, size_t capacity_bytes);
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/* override/override_aligned.c - the functions that take an alignment. */
+#include "override/override.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "heap/heap.h"
+
+#define ALIGNED_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
+
+// alignment_bytes is a power of two. NULL for want of memory; errno is left alone.
+static void *
+aligned_block(size_t alignment_bytes, size_t size_bytes)
+{
+    if (hh_unlikely(alignment_bytes > ALIGNED_ALIGNMENT_MAXIMUM))
+        return NULL;
+    return hhi_heap_alloc_aligned(hhi_heap_default(), alignment_bytes, size_bytes, HHI_LEVEL_TASK);
+}
+
+static void *
+aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
+{
+    void *block = aligned_block(alignment_bytes, size_bytes);
+    return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+}
+
+// errno is not part of its answer and stays as it was.
+HH_OVERRIDE int
+posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
+{
+    if (!hh_is_power_of_two(alignment_bytes) || alignment_bytes < sizeof(void *))
+        return EINVAL;
+    void *block = aligned_block(alignment_bytes, size_bytes);
+    if (block == NULL)
+        return ENOMEM;
+    *result = block;
+    return 0;
+}
+
+// The size need not be a multiple of the alignment (C17).
+HH_OVERRIDE void *
+aligned_alloc(size_t alignment_bytes, size_t size_bytes)
+{
+    if (hh_unlikely(!hh_is_power_of_two(alignment_bytes)))
+        return hhi_override_invalid();
+    return aligned_block_or_errno(alignment_bytes, size_bytes);
+}
+
+// Other alignments than powers of two are rounded up to the next, as in glibc.
+HH_OVERRIDE void *
+memalign(size_t alignment_bytes, size_t size_bytes)
+{
+    if (alignment_bytes > SIZE_MAX / 2 + 1)
+        return hhi_override_invalid();
+    if (!hh_is_power_of_two(alignment_bytes))
+        alignment_bytes = (size_t)1 << (alignment_bytes == 0 ? 0 : hh_log2_ceil(alignment_bytes));
+    return aligned_block_or_errno(alignment_bytes, size_bytes);
+}
+
+static size_t
+aligned_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+HH_OVERRIDE void *
+valloc(size_t size_bytes)
+{
+    return aligned_block_or_errno(aligned_page_bytes(), size_bytes);
+}
+
+// Whole pages, at least one.
+HH_OVERRIDE void *
+pvalloc(size_t size_bytes)
+{
+    size_t page_bytes = aligned_page_bytes();
+    if (size_bytes > SIZE_MAX - page_bytes)
+        return hhi_override_no_memory();
+    size_t rounded_bytes = hh_align_up(size_bytes, page_bytes);
+    return aligned_block_or_errno(page_bytes, rounded_bytes == 0 ? page_bytes : rounded_bytes);
+}
+
+void *__libc_memalign(size_t alignment_bytes, size_t size_bytes) HH_OVERRIDE_ALIAS(memalign);
+void *__libc_valloc(size_t size_bytes) HH_OVERRIDE_ALIAS(valloc);
+void *__libc_pvalloc(size_t size_bytes) HH_OVERRIDE_ALIAS(pvalloc);
+int __posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
+    HH_OVERRIDE_ALIAS(posix_memalign);

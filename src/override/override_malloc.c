@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+/* override/override_malloc.c - malloc, calloc, realloc, free and their other names. */
+#include "override/override.h"
+
+#include <errno.h>
+
+#include <string.h>
+
+#include "heap/bad_block.h"
+#include "heap/heap.h"
+#include "heap/heap_fast.h"
+
+void *
+hhi_override_no_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+void *
+hhi_override_invalid(void)
+{
+    errno = EINVAL;
+    return NULL;
+}
+
+void *
+hhi_override_malloc_slow(size_t size_bytes)
+{
+    void *block = hhi_malloc_slow(size_bytes);
+    return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+}
+
+HH_OVERRIDE void *
+malloc(size_t size_bytes)
+{
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
+}
+
+HH_SLOW static void *
+override_calloc_slow(size_t total_bytes)
+{
+    void *block = hhi_heap_alloc_zeroed(hhi_heap_default(), total_bytes, HHI_LEVEL_TASK);
+    return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+}
+
+HH_OVERRIDE void *
+calloc(size_t count, size_t size_bytes)
+{
+    size_t total_bytes;
+    if (hh_unlikely(__builtin_mul_overflow(count, size_bytes, &total_bytes)))
+        return hhi_override_no_memory();
+    // A larger block may be known to read as zero already: that is for the slow path to tell.
+    if (hh_unlikely(total_bytes > HHI_SMALL_MAX_BYTES))
+        return override_calloc_slow(total_bytes);
+    void *block = hhi_malloc_fast(total_bytes, hhi_override_malloc_slow);
+    return block == NULL ? NULL : memset(block, 0, total_bytes);
+}
+
+HH_SLOW static void
+override_free_slow(void *block)
+{
+    hhi_refusal why = hhi_heap_free_slow(&hhi_default_heap, block);
+    if (hh_unlikely(why != 0))
+        hhi_bad_block_raise("free", block, why, 0);
+}
+
+HH_OVERRIDE void
+free(void *block)
+{
+    if (hh_unlikely(!hhi_cache_free_local(&hhi_self->main, block)))
+        override_free_slow(block);
+}
+
+// realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
+static void *
+override_resize(const char *function, void *block, size_t size_bytes)
+{
+    if (block == NULL)
+        return malloc(size_bytes);
+    void *result = NULL;
+    hhi_refusal why;
+    if (size_bytes == 0)
+        why = hhi_heap_free(hhi_heap_default(), block);
+    else
+        why = hhi_heap_realloc(hhi_heap_default(), block, size_bytes, HHI_LEVEL_TASK, &result);
+    if (hh_unlikely(why != 0)) {
+        hhi_bad_block_raise(function, block, why, 0);
+        return hhi_override_invalid();
+    }
+    if (hh_unlikely(result == NULL && size_bytes != 0))
+        return hhi_override_no_memory();
+    return result;
+}
+
+HH_OVERRIDE void *
+realloc(void *block, size_t size_bytes)
+{
+    return override_resize("realloc", block, size_bytes);
+}
+
+HH_OVERRIDE void *
+reallocarray(void *block, size_t count, size_t size_bytes)
+{
+    size_t total_bytes;
+    if (hh_unlikely(__builtin_mul_overflow(count, size_bytes, &total_bytes)))
+        return hhi_override_no_memory();
+    return override_resize("reallocarray", block, total_bytes);
+}
+
+HH_OVERRIDE size_t
+malloc_usable_size(void *block)
+{
+    size_t size_bytes = 0;
+    if (block == NULL)
+        return 0;
+    hhi_refusal why = hhi_heap_usable_size(hhi_heap_default(), block, &size_bytes);
+    if (hh_unlikely(why != 0))
+        hhi_bad_block_raise("malloc_usable_size", block, why, 0);
+    return size_bytes;
+}
+
+// Names that glibc exports besides, and that programs and older libraries call.
+void cfree(void *block) HH_OVERRIDE_ALIAS(free);
+void *__libc_malloc(size_t size_bytes) HH_OVERRIDE_ALIAS(malloc);
+void *__libc_calloc(size_t count, size_t size_bytes) HH_OVERRIDE_ALIAS(calloc);
+void *__libc_realloc(void *block, size_t size_bytes) HH_OVERRIDE_ALIAS(realloc);
+void *__libc_reallocarray(void *block, size_t count, size_t size_bytes)
+    HH_OVERRIDE_ALIAS(reallocarray);
+void __libc_free(void *block) HH_OVERRIDE_ALIAS(free);
+
+// operator delete and delete[], plain and nothrow. A report calls them free.
+void _ZdlPv(void *block) HH_OVERRIDE_ALIAS(free);
+void _ZdaPv(void *block) HH_OVERRIDE_ALIAS(free);
+void _ZdlPvRKSt9nothrow_t(void *block) HH_OVERRIDE_ALIAS(free);
+void _ZdaPvRKSt9nothrow_t(void *block) HH_OVERRIDE_ALIAS(free);
