@@ -20,6 +20,8 @@ static struct {
     struct hhi_region *zombies; // released, but the kernel would not unmap them; under the lock
 } regions;
 
+_Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query reads is one line");
+
 static struct hhi_rcu_pool region_pool = {.record_bytes = sizeof(struct hhi_region)};
 
 static size_t
@@ -256,15 +258,10 @@ region_open(struct hhi_region *region, uint32_t protection, bool commit)
     uint32_t code = commit ? protection : HHI_RUN_RESERVED;
     size_t size_bytes = region->record.end - region->record.base;
     unsigned access = hhi_region_access(code);
-    const struct hhi_page_run *root = hhi_run_tree_create(code);
-    if (root == NULL)
-        return HHI_VM_NO_MEMORY;
     if (access != HHI_ACCESS_NONE &&
-        hhi_os_protect((void *)region->record.base, size_bytes, access) != 0) {
-        hhi_run_tree_retire(root);
+        hhi_os_protect((void *)region->record.base, size_bytes, access) != 0)
         return HHI_VM_NO_MEMORY;
-    }
-    hhi_region_map_publish(&region->record, root);
+    hhi_region_map_publish(&region->record, hhi_run_tree_single(code));
     return HHI_VM_OK;
 }
 

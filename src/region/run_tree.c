@@ -2,6 +2,8 @@
 // region/run_tree.c - see run_tree.h.
 #include "region/run_tree.h"
 
+#include "base/check.h"
+
 static struct hhi_rcu_pool run_pool = {.record_bytes = sizeof(struct hhi_page_run)};
 static uint64_t run_secret;
 static uint64_t run_edits; // numbers given to edits so far; the writer's
@@ -28,12 +30,28 @@ code_visible(uint32_t code)
     return code == HHI_RUN_STALE ? HHI_RUN_RESERVED : code;
 }
 
+static bool
+root_is_single(const struct hhi_page_run *root)
+{
+    return ((uintptr_t)root & 1) != 0;
+}
+
+static uint32_t
+root_single_code(const struct hhi_page_run *root)
+{
+    return (uint32_t)((uintptr_t)root >> 1);
+}
+
 // ---- Readers ----
 
 struct hhi_run_span
 hhi_run_tree_find(const struct hhi_page_run *root, uint64_t page)
 {
     struct hhi_run_span span = {0, UINT64_MAX, HHI_RUN_RESERVED};
+    if (root_is_single(root)) {
+        span.code = root_single_code(root);
+        return span;
+    }
     for (const struct hhi_page_run *run = root; run != NULL;) {
         uint64_t first = hhi_run_page(run);
         if (first > page) {
@@ -161,9 +179,24 @@ path_length(const struct hhi_page_run *run, uint64_t page)
 static bool
 edit_start(struct hhi_run_edit *edit, const struct hhi_page_run *root, uint64_t first, uint64_t end)
 {
-    unsigned needed = path_length(root, first) + path_length(root, end + 1) + 2;
+    unsigned needed = 3; // two new runs, and the single one made a node
+    if (!root_is_single(root))
+        needed += path_length(root, first) + path_length(root, end + 1);
     *edit = (struct hhi_run_edit){.number = ++run_edits};
     return hhi_rcu_pool_reserve(&run_pool, needed);
+}
+
+// I4
+static const struct hhi_page_run *
+edit_finish(struct hhi_run_edit *edit, const struct hhi_page_run *root)
+{
+    if (root->left != NULL || root->right != NULL)
+        return root;
+    HH_ASSERT(root->edit == edit->number);
+    (void)edit;
+    // Of this edit: whoever is alone now has lost its neighbours in it, on the path.
+    ((struct hhi_page_run *)root)->edit = 0;
+    return hhi_run_tree_single(hhi_run_code(root));
 }
 
 bool
@@ -175,6 +208,8 @@ hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_page_run *root, u
     uint32_t code_before = first > 0 ? hhi_run_tree_find(root, first - 1).code : UINT32_MAX;
     uint32_t code_after = end < pages ? hhi_run_tree_find(root, end).code : UINT32_MAX;
     const struct hhi_page_run *below, *rest, *inside, *above;
+    if (root_is_single(root))
+        root = edit_node(edit, root_single_code(root));
     edit_split(edit, root, first, &below, &rest);
     edit_split(edit, rest, end + 1, &inside, &above);
     edit_drop(edit, inside);
@@ -182,7 +217,7 @@ hhi_run_edit_begin(struct hhi_run_edit *edit, const struct hhi_page_run *root, u
         below = edit_join(edit, below, edit_node(edit, first << 12 | code));
     if (end < pages && code_after != code)
         below = edit_join(edit, below, edit_node(edit, end << 12 | code_after));
-    edit->root = edit_join(edit, below, above);
+    edit->root = edit_finish(edit, edit_join(edit, below, above));
     return true;
 }
 
@@ -212,51 +247,62 @@ hhi_run_edit_abort(struct hhi_run_edit *edit)
     }
 }
 
-const struct hhi_page_run *
-hhi_run_tree_create(uint32_t code)
+static void
+nodes_retire(const struct hhi_page_run *run)
 {
-    struct hhi_page_run *run = hhi_rcu_pool_take(&run_pool);
     if (run == NULL)
-        return NULL;
-    run->key = code;
-    run->edit = ++run_edits;
-    run->left = run->right = NULL;
-    return run;
+        return;
+    nodes_retire(run->left);
+    nodes_retire(run->right);
+    hhi_rcu_pool_retire(&run_pool, (struct hhi_page_run *)run);
 }
 
 void
 hhi_run_tree_retire(const struct hhi_page_run *root)
 {
-    if (root == NULL)
-        return;
-    hhi_run_tree_retire(root->left);
-    hhi_run_tree_retire(root->right);
-    hhi_rcu_pool_retire(&run_pool, (struct hhi_page_run *)root);
+    if (!root_is_single(root))
+        nodes_retire(root);
+}
+
+static size_t
+nodes_count(const struct hhi_page_run *run)
+{
+    return run == NULL ? 0 : 1 + nodes_count(run->left) + nodes_count(run->right);
 }
 
 size_t
 hhi_run_tree_count(const struct hhi_page_run *root)
 {
-    return root == NULL ? 0 : 1 + hhi_run_tree_count(root->left) + hhi_run_tree_count(root->right);
+    return root_is_single(root) ? 1 : nodes_count(root);
+}
+
+// The nodes below run agree with what a find from root tells, and with I3.
+static bool
+nodes_check(const struct hhi_page_run *root, const struct hhi_page_run *run)
+{
+    if (run == NULL)
+        return true;
+    const struct hhi_page_run *children[] = {run->left, run->right};
+    for (int i = 0; i < 2; i++) {
+        if (children[i] != NULL && run_priority(children[i]) > run_priority(run))
+            return false;
+        if (!nodes_check(root, children[i]))
+            return false;
+    }
+    uint64_t first = hhi_run_page(run);
+    struct hhi_run_span here = hhi_run_tree_find(root, first);
+    if (here.first != first || here.code != hhi_run_code(run))
+        return false;
+    if (first > 0 && hhi_run_tree_find(root, first - 1).code == here.code)
+        return false;
+    return here.end == UINT64_MAX || hhi_run_tree_find(root, here.end).code != here.code;
 }
 
 bool
 hhi_run_tree_check(const struct hhi_page_run *root)
 {
-    if (root == NULL)
+    if (root_is_single(root))
         return true;
-    const struct hhi_page_run *children[] = {root->left, root->right};
-    for (int i = 0; i < 2; i++) {
-        if (children[i] != NULL && run_priority(children[i]) > run_priority(root))
-            return false;
-        if (!hhi_run_tree_check(children[i]))
-            return false;
-    }
-    uint64_t first = hhi_run_page(root);
-    struct hhi_run_span here = hhi_run_tree_find(root, first);
-    bool ordered = here.first == first && here.code == hhi_run_code(root);
-    if (root->left != NULL)
-        ordered = ordered && hhi_run_tree_find(root->left, first).code != hhi_run_code(root);
-    return ordered &&
-           (here.end == UINT64_MAX || hhi_run_tree_find(root, here.end).code != here.code);
+    return nodes_count(root) > 1 && hhi_run_tree_find(root, 0).first == 0 &&
+           nodes_check(root, root);
 }

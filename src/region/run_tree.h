@@ -10,6 +10,9 @@
  * an edit copies the nodes on two paths, the reader's root stays what it was, and a query sees all
  * pages as of one instant. Replaced nodes are retired (rcu.h).
  *
+ * An allocation of one run, which most are, needs no node: its root is the code itself, shifted by
+ * one, with bit 0 set.
+ *
  *   pages     0....2....3.........8        codes   0 = reserved, else the page's PAGE_ value
  *   runs      |  0 | 04 |    0    |
  *             root = the node of highest priority; left = runs below it, right = runs above
@@ -21,7 +24,8 @@
  *   I1  in order, first pages grow, and the first of them is 0.
  *   I2  neighbours have different codes.
  *   I3  a node's priority is not below that of its children.
- *   I4  published nodes are not written, except for their link after they are retired.
+ *   I4  a root that is a node has two runs or more.
+ *   I5  published nodes are not written, except for their link after they are retired.
  *
  * Progress: find is wait-free; its steps are the depth, about 2 log2 of the number of runs.
  * Failure: edits take all nodes they need first, so that begin fails or nothing does.
@@ -60,8 +64,12 @@ struct hhi_run_edit {
 
 // Once, before anything else.
 void hhi_run_tree_init(uint64_t secret);
-// One run with code; NULL without memory.
-const struct hhi_page_run *hhi_run_tree_create(uint32_t code);
+// One run with code. Never NULL.
+static inline const struct hhi_page_run *
+hhi_run_tree_single(uint32_t code)
+{
+    return (const struct hhi_page_run *)((uintptr_t)code << 1 | 1);
+}
 void hhi_run_tree_retire(const struct hhi_page_run *root);
 
 struct hhi_run_span hhi_run_tree_find(const struct hhi_page_run *root, uint64_t page);
@@ -76,7 +84,7 @@ void hhi_run_edit_commit(struct hhi_run_edit *edit);
 // If it was not.
 void hhi_run_edit_abort(struct hhi_run_edit *edit);
 
-// Whether I1 to I3 hold. For tests.
+// Whether I1 to I4 hold. For tests.
 bool hhi_run_tree_check(const struct hhi_page_run *root);
 // Number of runs. For tests and statistics.
 size_t hhi_run_tree_count(const struct hhi_page_run *root);

@@ -47,7 +47,7 @@ a_random_history_agrees_with_an_array(void **state)
     (void)state;
     uint32_t model[PAGES] = {0};
     uint64_t seed = 11;
-    const struct hhi_page_run *root = hhi_run_tree_create(0);
+    const struct hhi_page_run *root = hhi_run_tree_single(0);
     for (int step = 0; step < STEPS; step++) {
         uint64_t first = next_random(&seed) % PAGES;
         uint64_t longest = step % 100 < 50 ? 3 : PAGES - first;
@@ -77,7 +77,7 @@ a_reader_with_an_old_root_sees_the_old_states(void **state)
     (void)state;
     uint32_t old_model[PAGES], model[PAGES] = {0};
     uint64_t seed = 3;
-    const struct hhi_page_run *root = hhi_run_tree_create(0);
+    const struct hhi_page_run *root = hhi_run_tree_single(0);
     for (int round = 0; round < 20; round++) {
         hhi_rcu_section section = hhi_rcu_enter();
         const struct hhi_page_run *old = root;
@@ -105,7 +105,7 @@ static void
 stale_and_reserved_pages_look_the_same_to_a_query(void **state)
 {
     (void)state;
-    const struct hhi_page_run *root = hhi_run_tree_create(0);
+    const struct hhi_page_run *root = hhi_run_tree_single(0);
     struct hhi_run_edit edit;
     assert_true(hhi_run_edit_begin(&edit, root, 10, 20, PAGES, HHI_RUN_STALE));
     root = edit.root;
@@ -126,7 +126,7 @@ every_node_comes_back(void **state)
     assert_true(hhi_rcu_flush(20000));
     hhi_rcu_get_stats(&before);
     for (int round = 0; round < 50; round++) {
-        const struct hhi_page_run *root = hhi_run_tree_create(0);
+        const struct hhi_page_run *root = hhi_run_tree_single(0);
         for (uint64_t page = 0; page < PAGES; page += 2) {
             struct hhi_run_edit edit;
             assert_true(hhi_run_edit_begin(&edit, root, page, page + 1, PAGES, 4));
