@@ -34,9 +34,11 @@ enum {
 enum { RECLAIMER_NONE, RECLAIMER_RUNS };
 enum { GATE_OPEN, GATE_GRACE, GATE_FORK };
 
+// Low half: guests inside. High half: guests so far, a statistic for the price of the same addition.
 struct rcu_stripe {
-    _Alignas(HH_CACHE_LINE_BYTES) _Atomic uint64_t active; // guests inside [RCU-3]
+    _Alignas(HH_CACHE_LINE_BYTES) _Atomic uint64_t guests; // [RCU-3]
 };
+#define STRIPE_ENTER (((uint64_t)1 << 32) + 1)
 
 static struct {
     struct rcu_stripe stripes[RCU_STRIPES];
@@ -49,7 +51,6 @@ static struct {
     _Atomic(struct hhi_rcu_pool *) pools; // newest first [RCU-6]
     _Atomic uint64_t pending;             // retired and not yet taken by the reclaimer, about
     _Atomic uint64_t grace_periods;
-    _Atomic uint64_t guests;
     char reader_edge; // only its address, for the thread sanitizer [RCU-3]
     bool fork_has_gate;
 } rcu;
@@ -99,9 +100,7 @@ guest_enter(unsigned seed)
     // relaxed: changes only in the child of a fork, when this thread alone exists.
     uint64_t generation = hh_load_relaxed(&rcu.generation);
     // order: acq_rel [RCU-3] the section's reads come after it.
-    hh_fetch_add_acq_rel(&rcu.stripes[stripe].active, 1);
-    // relaxed: a statistic.
-    hh_fetch_add_relaxed(&rcu.guests, 1);
+    hh_fetch_add_acq_rel(&rcu.stripes[stripe].guests, STRIPE_ENTER);
     return generation << 32 | SECTION_GUEST | stripe;
 }
 
@@ -137,7 +136,7 @@ hhi_rcu_leave(hhi_rcu_section section)
     // relaxed: see guest_enter. A section begun before a fork is not counted in the child.
     if (section >> 32 == hh_load_relaxed(&rcu.generation)) {
         // order: acq_rel [RCU-3] the section's reads are done.
-        hh_fetch_sub_acq_rel(&rcu.stripes[which].active, 1);
+        hh_fetch_sub_acq_rel(&rcu.stripes[which].guests, 1);
     }
 }
 
@@ -318,7 +317,7 @@ grace_period(void)
     gate_leave();
     for (int i = 0; i < RCU_STRIPES; i++) {
         // order: acquire [RCU-3] the guests are done.
-        while (hh_load_acquire(&rcu.stripes[i].active) != 0)
+        while ((uint32_t)hh_load_acquire(&rcu.stripes[i].guests) != 0)
             nap(1);
     }
     __tsan_acquire(&rcu.reader_edge);
@@ -448,7 +447,8 @@ hhi_rcu_get_stats(struct hhi_rcu_stats *stats)
     }
     // relaxed: statistics.
     stats->grace_periods = hh_load_relaxed(&rcu.grace_periods);
-    stats->guests = hh_load_relaxed(&rcu.guests);
+    for (int i = 0; i < RCU_STRIPES; i++)
+        stats->guests += hh_load_relaxed(&rcu.stripes[i].guests) >> 32;
     stats->lost = hh_load_relaxed(&rcu.lost);
 }
 
@@ -490,7 +490,7 @@ rcu_child_start(void)
         hh_store_relaxed(rcu.records[i], 0);
     hh_store_relaxed(&rcu.record_count, 0);
     for (int i = 0; i < RCU_STRIPES; i++)
-        hh_store_relaxed(&rcu.stripes[i].active, 0);
+        hh_store_relaxed(&rcu.stripes[i].guests, 0);
     hh_fetch_add_relaxed(&rcu.generation, 1);
     hh_store_relaxed(&rcu.reclaimer, RECLAIMER_NONE);
     hh_store_relaxed(&rcu.gate, GATE_OPEN);
