@@ -13,7 +13,8 @@
 find_library(CMOCKA_LIBRARY cmocka REQUIRED)
 
 set(HH_TEST_ENV
-    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1"
+    # die_after_fork: the heap's helper thread starts anew in a child, which is what is tested.
+    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0"
     "ASAN_OPTIONS=abort_on_error=0:detect_stack_use_after_return=0"
     "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
 

@@ -76,6 +76,10 @@ hhi_slab_collect(struct hhi_slab *slab)
         for (uint32_t lane = 0; lane < LINKS_PER_WORD; lane++) {
             if ((uint16_t)(word >> (16 * lane)) != HHI_LINK_REMOTE)
                 continue;
+            // order: acquire [SL-1] of the mark as it was written: the load of four links at once
+            // finds marks, but is no operation on any of them.
+            HH_CHECK(hh_load_acquire(&hh_load_relaxed(&slab->links)[base + lane]) ==
+                     HHI_LINK_REMOTE);
             link_write(slab, base + lane, freed);
             freed = base + lane;
             collected++;

@@ -127,8 +127,7 @@ blocks_of_every_size_are_aligned_and_apart(void **state)
         memset(blocks[i], i & 0xFF, size_at(i));
     }
     for (int i = 0; i < SIZES; i++) {
-        for (size_t k = 0; k < size_at(i); k++)
-            assert_int_equal(blocks[i][k], i & 0xFF);
+        assert_true(test_bytes_are(blocks[i], i & 0xFF, size_at(i)));
         assert_int_equal(test_heap_free(heap, blocks[i]), S_OK);
     }
 }

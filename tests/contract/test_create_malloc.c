@@ -139,8 +139,7 @@ blocks_stay_readable_after_the_heap_object_ended(void **state)
         memset(fresh[i] = test_heap_alloc(next, sizes[i % COUNT_OF(sizes)]), 0xFF, 1);
     hh_trim();
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        for (size_t k = 0; k < sizes[i]; k++)
-            assert_int_equal(blocks[i][k], i + 1);
+        assert_true(test_bytes_are(blocks[i], (int)i + 1, sizes[i]));
         assert_int_equal(test_heap_free(next, blocks[i]), HOST_E_INVALIDOPERATION);
     }
     for (size_t i = 0; i < COUNT_OF(fresh); i++)

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,14 @@ hh_hresult
 test_heap_free(IHostMalloc *heap, void *block)
 {
     return heap->lpVtbl->Free(heap, block);
+}
+
+bool
+test_bytes_are(const void *bytes, int value, size_t size_bytes)
+{
+    const unsigned char *first = bytes;
+    // Equal to the first, and each to the one before it.
+    return size_bytes == 0 || (first[0] == value && memcmp(first, first + 1, size_bytes - 1) == 0);
 }
 
 bool

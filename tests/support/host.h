@@ -23,6 +23,8 @@ void *test_heap_alloc(IHostMalloc *heap, size_t size_bytes);
 // The plain answer of IHostMalloc::Free.
 hh_hresult test_heap_free(IHostMalloc *heap, void *block);
 
+// Whether all bytes have this value.
+bool test_bytes_are(const void *bytes, int value, size_t size_bytes);
 // Whether block is a live block that starts there, as hh_owns says.
 bool test_is_live(const void *block);
 
