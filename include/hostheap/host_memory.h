@@ -143,8 +143,8 @@ HH_API hh_hresult hh_debug_lookup(const void *block, const char **file, int *lin
 
 /*
  * For a host's SIGSEGV handler: take the first touch of a guard page as Windows does. If the page
- * that holds address was committed by VirtualAlloc or VirtualProtect with PAGE_GUARD, the guard is
- * cleared and the protection under it takes effect.
+ * that holds address was given PAGE_GUARD by VirtualAlloc or VirtualProtect (which takes other
+ * owners' pages too, a thread's stack for one), the guard is cleared and the protection under it takes effect.
  *
  * address  in; the faulting address (si_addr); any value
  * returns  1 if it was a guard page: return from the handler and the instruction runs again;

@@ -616,7 +616,9 @@ hhi_region_guard_fault(uintptr_t address)
     uintptr_t first = hh_align_down(address, page_bytes());
     regions_enter();
     struct hhi_region *region = region_at(first);
-    if (region != NULL) {
+    if (region == NULL) {
+        was_guard = hhi_region_foreign_guard_fault(first);
+    } else {
         uint64_t page = region_page(region, first);
         uint32_t code = hhi_run_tree_find(region_root(region), page).code;
         was_guard = (code & PAGE_GUARD) != 0 &&

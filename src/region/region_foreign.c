@@ -6,6 +6,8 @@
 
 #include <hostheap/host_types.h>
 
+#include "region/foreign_guard.h"
+
 // Mappings one change may span, since their access must be known to undo it.
 enum { FOREIGN_MAPPINGS_MAX = 256 };
 
@@ -27,6 +29,19 @@ hhi_region_foreign_protection(const struct hhi_os_mapping *mapping)
     if (mapping->access & HHI_ACCESS_READ)
         return execute ? PAGE_EXECUTE_READ : PAGE_READONLY;
     return execute ? PAGE_EXECUTE : PAGE_NOACCESS;
+}
+
+uint32_t
+hhi_region_foreign_protection_at(uintptr_t page, const struct hhi_os_mapping *mapping,
+                                 uintptr_t *end)
+{
+    if (mapping->access == HHI_ACCESS_NONE) {
+        uint32_t guard = hhi_foreign_guard_find(page);
+        *end = hhi_foreign_guard_run_end(page, *end);
+        if (guard != 0)
+            return guard;
+    }
+    return hhi_region_foreign_protection(mapping);
 }
 
 uint32_t
@@ -78,16 +93,34 @@ hhi_region_foreign_protect(uintptr_t first, uintptr_t end, uint32_t protection, 
             return HHI_VM_NOT_ALLOWED;
         if (count == FOREIGN_MAPPINGS_MAX)
             return HHI_VM_NO_MEMORY;
+        uintptr_t to = mapping.end < end ? mapping.end : end, ignored = to;
         if (count == 0)
-            before = hhi_region_foreign_protection(&mapping);
-        uintptr_t to = mapping.end < end ? mapping.end : end;
+            before = hhi_region_foreign_protection_at(first, &mapping, &ignored);
         spans[count++] = (struct foreign_span){to, mapping.access};
     }
+    if ((protection & PAGE_GUARD) && !hhi_foreign_guard_has_room(first, end))
+        return HHI_VM_NO_MEMORY;
     int result = hhi_os_protect((void *)first, end - first, hhi_region_access(protection));
     if (result == 0) {
+        hhi_foreign_guard_set(first, end, protection);
         *old = before;
         return HHI_VM_OK;
     }
     foreign_restore(spans, count, first);
     return result == -ENOMEM ? HHI_VM_NO_MEMORY : HHI_VM_NOT_ALLOWED;
+}
+
+bool
+hhi_region_foreign_guard_fault(uintptr_t page)
+{
+    struct hhi_os_mapping mapping;
+    uint32_t guard = hhi_foreign_guard_find(page);
+    uintptr_t end = page + hhi_os_page_bytes();
+    if (guard == 0 || hhi_os_find_mapping(page, &mapping) != 0 || mapping.start > page ||
+        mapping.access != HHI_ACCESS_NONE)
+        return false;
+    if (hhi_os_protect((void *)page, end - page, hhi_region_access(guard & ~PAGE_GUARD)) != 0)
+        return false;
+    hhi_foreign_guard_set(page, end, 0);
+    return true;
 }

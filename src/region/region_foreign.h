@@ -17,6 +17,13 @@
 uint32_t hhi_region_foreign_protection(const struct hhi_os_mapping *mapping);
 uint32_t hhi_region_foreign_type(const struct hhi_os_mapping *mapping);
 
+// The same for one page of it, guard pages included; *end, the mapping's end or less, becomes the end
+// of the pages alike.
+uint32_t hhi_region_foreign_protection_at(uintptr_t page, const struct hhi_os_mapping *mapping,
+                                          uintptr_t *end);
+// As hhi_region_guard_fault, for a page that is not ours. Under the regions' lock.
+bool hhi_region_foreign_guard_fault(uintptr_t page);
+
 // Whether the page is of a private mapping of a file, the only kind that can be copy-on-write.
 bool hhi_region_foreign_is_view(uintptr_t page);
 

@@ -194,11 +194,12 @@ static void
 answer_foreign(uintptr_t page, const struct hhi_os_mapping *mapping,
                struct hhi_region_answer *answer)
 {
-    uint32_t protection = hhi_region_foreign_protection(mapping);
+    uintptr_t end = clip_above(page, mapping->end);
+    uint32_t protection = hhi_region_foreign_protection_at(page, mapping, &end);
     *answer = (struct hhi_region_answer){
         .base = page,
         .allocation_base = clip_below(page, mapping->start),
-        .size_bytes = clip_above(page, mapping->end) - page,
+        .size_bytes = end - page,
         .allocation_protect = protection,
         .state = MEM_COMMIT,
         .protect = protection,

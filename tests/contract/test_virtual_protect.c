@@ -312,6 +312,66 @@ the_first_touch_of_a_guard_page_clears_it(void **state)
     sigaction(SIGSEGV, &before, NULL);
 }
 
+// [PG-7] [PR-5]: on memory of others too, as a runtime does with thread stacks.
+static void
+foreign_pages_can_be_guard_pages(void **state)
+{
+    (void)state;
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, before;
+    assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+    uint32_t old;
+    uintptr_t at = free_range(2 * G) + G;
+    foreign_map(at, 8 * P, PROT_READ | PROT_WRITE);
+    memset((void *)at, 0x61, 8 * P);
+    guard_faults = other_faults = 0;
+    assert_int_equal(virtual_protect(at + 2 * P, 2 * P, PAGE_READWRITE | PAGE_GUARD, &old), S_OK);
+    assert_int_equal(old, PAGE_READWRITE);
+    assert_int_equal(virtual_protect(at + 4 * P, P, PAGE_NOACCESS, &old), S_OK);
+    assert_int_equal(query(at).Protect, PAGE_READWRITE);
+    assert_int_equal(query(at + 2 * P).Protect, 0x104);
+    assert_int_equal(query(at + 2 * P).RegionSize, 2 * P);
+    assert_int_equal(query(at + 3 * P).RegionSize, P);
+    assert_int_equal(query(at + 4 * P).Protect, PAGE_NOACCESS);
+    assert_int_equal(query(at + 4 * P).RegionSize, P);
+    assert_int_equal(*(volatile char *)(at + 3 * P), 0x61);
+    assert_int_equal(guard_faults, 1);
+    assert_int_equal(query(at + 2 * P).RegionSize, P);
+    assert_int_equal(query(at + 3 * P).Protect, PAGE_READWRITE);
+    assert_int_equal(virtual_protect(at + 2 * P, P, PAGE_READONLY, &old), S_OK);
+    assert_int_equal(old, 0x104);
+    assert_int_equal(virtual_protect(at + 2 * P, P, PAGE_NOACCESS, &old), S_OK);
+    assert_int_equal(query(at + 2 * P).Protect, PAGE_NOACCESS);
+    assert_int_equal(hh_guard_fault((void *)(at + 2 * P)), 0);
+    // A note outlives neither the mapping nor a change by its owner.
+    assert_int_equal(virtual_protect(at, P, PAGE_READWRITE | PAGE_GUARD, &old), S_OK);
+    assert_int_equal(mprotect((void *)at, P, PROT_READ), 0);
+    assert_int_equal(query(at).Protect, PAGE_READONLY);
+    assert_int_equal(hh_guard_fault((void *)at), 0);
+    assert_int_equal(virtual_protect(at, 1024 * P, PAGE_READWRITE | PAGE_GUARD, &old), W_ADDR);
+    foreign_unmap(at, 8 * P);
+    assert_int_equal(hh_guard_fault((void *)at), 0);
+    sigaction(SIGSEGV, &before, NULL);
+}
+
+// [8.4 row 8]: there are 256 notes; more pages at once are refused whole.
+static void
+too_many_foreign_guard_pages_are_out_of_memory(void **state)
+{
+    (void)state;
+    uint32_t old;
+    uintptr_t at = free_range(64 * G) + G;
+    foreign_map(at, 300 * P, PROT_READ | PROT_WRITE);
+    assert_int_equal(virtual_protect(at, 300 * P, PAGE_READONLY | PAGE_GUARD, &old), E_OUTOFMEMORY);
+    *(volatile char *)(at + 299 * P) = 1;
+    for (int round = 0; round < 4; round++) {
+        assert_int_equal(virtual_protect(at, 200 * P, PAGE_READONLY | PAGE_GUARD, &old), S_OK);
+        assert_int_equal(query(at).RegionSize, 200 * P);
+        assert_int_equal(virtual_protect(at, 300 * P, PAGE_READWRITE, &old), S_OK);
+        assert_int_equal(old, PAGE_READONLY | PAGE_GUARD);
+    }
+    foreign_unmap(at, 300 * P);
+}
+
 // [PG-7]
 static void
 what_is_no_guard_page_is_not_touched_by_hh_guard_fault(void **state)
@@ -341,6 +401,8 @@ main(void)
         cmocka_unit_test(a_page_of_the_program_can_be_changed_and_put_back),
         cmocka_unit_test(an_access_the_kernel_forbids_is_an_invalid_argument),
         cmocka_unit_test(the_first_touch_of_a_guard_page_clears_it),
+        cmocka_unit_test(foreign_pages_can_be_guard_pages),
+        cmocka_unit_test(too_many_foreign_guard_pages_are_out_of_memory),
         cmocka_unit_test(what_is_no_guard_page_is_not_touched_by_hh_guard_fault),
     };
     return cmocka_run_group_tests(tests, virtual_setup, NULL);
