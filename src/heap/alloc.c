@@ -192,9 +192,9 @@ free_remote_block(struct hhi_slab *slab, void *block)
     // order: seq_cst [SL-2] (both).
     if (hh_load_seq_cst(&slab->token) == 0 && hh_exchange_seq_cst(&slab->token, 1) == 0)
         hhi_cache_notify(slab);
-    // relaxed (all): a hint for the sweeper.
+    // relaxed: a hint for the sweeper. order: seq_cst [SL-2] the mark comes before the load.
     else if (hh_load_relaxed(&slab->owner) == &hhi_cache_none &&
-             hh_load_relaxed(&slab->touched) == 0)
+             hh_load_seq_cst(&slab->touched) == 0)
         hh_store_relaxed(&slab->touched, 1);
     return 0;
 }
@@ -246,13 +246,15 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
         return refusal == 0 ? 0 : refuse(heap, block, refusal);
     if (hhi_run_head_of(block) == UINT32_MAX)
         return refuse(heap, block, HH_BAD_FOREIGN);
-    struct hhi_thread *thread = hhi_thread_get();
-    if (thread == NULL)
-        return refuse(heap, block, HH_BAD_FOREIGN); // before the first allocation nothing is ours
     struct hhi_slab *large = NULL;
-    hhi_guard_open(&thread->guard);
+    struct hhi_thread *thread = hhi_thread_get();
+    // A block can be freed even when there is no memory for the record of a new thread.
+    struct hhi_guard *guard = thread != NULL ? &thread->guard : hhi_guard_common_take();
+    hhi_guard_open(guard);
     refusal = free_remote_in_section(heap, block, &large);
-    hhi_guard_close(&thread->guard);
+    hhi_guard_close(guard);
+    if (thread == NULL)
+        hhi_guard_common_return();
     if (large != NULL)
         hhi_heap_free_large(large);
     hhi_thread_return(thread);

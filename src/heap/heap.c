@@ -238,6 +238,7 @@ void
 hhi_heap_share_slab(struct hhi_slab *slab)
 {
     slab->stamp_ms = (uint32_t)hhi_os_clock_ms();
+    slab->purged = false; // blocks may have been freed since
     size_t size_bytes = slab_bytes(slab);
     hhi_heap_return_shared(slab);
     hhi_sweep_note(size_bytes);

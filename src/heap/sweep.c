@@ -42,7 +42,9 @@ struct sweep_pass {
 static bool
 stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
 {
-    return pass->now_ms == HHI_RUN_ALL || (uint32_t)pass->now_ms - stamp_ms >= pass->decay_ms;
+    // Signed: it may have been stamped after the pass had read the clock.
+    int32_t age_ms = (int32_t)((uint32_t)pass->now_ms - stamp_ms);
+    return pass->now_ms == HHI_RUN_ALL || (age_ms >= 0 && (uint32_t)age_ms >= pass->decay_ms);
 }
 
 // ---- Shared slabs -------------------------------------------------------------------------------
@@ -51,8 +53,9 @@ stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
 static void
 pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
 {
-    // relaxed: a mark set later leads to another look.
-    hh_store_relaxed(&slab->touched, 0);
+    // order: seq_cst [SL-2] before the look at the links: either it finds a mark, or the mark's maker
+    // finds 0 here and leads to another look.
+    hh_exchange_seq_cst(&slab->touched, 0);
     hhi_slab_collect(slab);
     if (hhi_slab_count_live(slab) == 0) {
         hhi_heap_retire_slab(slab);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // heap/thread.c - records of threads: made, adopted, given up; their tables of caches.
+#include <string.h>
+
 #include "base/check.h"
 #include "heap/heap.h"
 #include "heap/thread_cache.h"
@@ -171,8 +173,11 @@ struct hhi_thread *
 hhi_thread_get(void)
 {
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(hhi_thread_is_real(self)))
+    if (hh_likely(hhi_thread_is_real(self))) {
+        if (hh_unlikely(self->borrowed > 0))
+            self->borrowed++; // a call within a call: libc allocates when a thread is started
         return self;
+    }
     hhi_process_up();
     if (hhi_window.base == 0)
         return NULL;
@@ -206,10 +211,8 @@ thread_give_up(struct hhi_thread *thread)
 void
 hhi_thread_return(struct hhi_thread *thread)
 {
-    if (hh_unlikely(thread != NULL && thread->borrowed)) {
-        thread->borrowed = false;
+    if (hh_unlikely(thread != NULL && thread->borrowed > 0) && --thread->borrowed == 0)
         thread_give_up(thread);
-    }
 }
 
 void
@@ -277,9 +280,14 @@ table_reserve(struct hhi_thread *thread)
     uint32_t capacity = old_capacity == 0 ? 16 : old_capacity;
     if (live * 4 > capacity)
         capacity *= 2;
-    struct hhi_cache **table = hhi_meta_alloc(capacity * sizeof *table);
+    // Heaps that come and go fill the table with dead caches: two tables by turns.
+    struct hhi_cache **table = capacity == old_capacity ? thread->old_table : NULL;
+    if (table == NULL)
+        table = hhi_meta_alloc(capacity * sizeof *table);
     if (table == NULL)
         return false;
+    memset(table, 0, capacity * sizeof *table);
+    thread->old_table = capacity == old_capacity ? old : NULL;
     thread->table = table;
     thread->table_capacity = capacity;
     thread->table_used = 0;
@@ -399,7 +407,7 @@ hhi_threads_fork_child(struct hhi_thread *own)
         if (thread == own)
             continue;
         thread->torn = true;
-        thread->borrowed = false;
+        thread->borrowed = 0;
         // relaxed: the only thread of the process.
         hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
         thread->next_orphan = threads.orphans;

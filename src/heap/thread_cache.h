@@ -80,12 +80,13 @@ struct hhi_thread {
     struct hhi_cache *recent[HHI_RECENT_CACHES];
     struct hhi_cache **table; // capacity is a power of two, or NULL
     uint32_t table_capacity, table_used;
+    struct hhi_cache **old_table; // of the same capacity, for the next time, or NULL
     struct hhi_guard guard;
     struct hhi_thread *next_all;    // list of all threads; fixed [TC-2]
     struct hhi_thread *next_orphan; // under the lock of the thread list
     _Atomic uint8_t state;          // enum hhi_thread_state
     bool torn;                      // its thread was lost in a fork: lists must be rebuilt
-    bool borrowed;                  // in use by a thread that had given up its own
+    uint32_t borrowed;              // calls in progress of a thread that had given up its own
     struct hhi_cache *spare;        // empty caches of this record, by next_of_heap
     uint32_t slow_events;           // for ticks
     _Atomic uint32_t drains;        // inbox takes by the owner; the sweeper compares

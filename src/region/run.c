@@ -462,7 +462,9 @@ granule_due(const struct region *region, uint32_t at, uint64_t now_ms, uint32_t 
 {
     if (now_ms == HHI_RUN_ALL)
         return true;
-    return (uint32_t)now_ms - region->freed_ms[at] >= decay_ms;
+    // Signed: it may have been freed after the pass that asks had read the clock.
+    int32_t age_ms = (int32_t)((uint32_t)now_ms - region->freed_ms[at]);
+    return age_ms >= 0 && (uint32_t)age_ms >= decay_ms;
 }
 
 // The next run of dirty granules that are due, at or after from. False if there is none.

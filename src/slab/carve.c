@@ -2,9 +2,9 @@
 /*
  * slab/carve.c - runs become slabs and large blocks, and runs again.
  *
- * A retired slab waits in limbo (slab/guard.h). There it can be carved again for its own class at
- * once: whoever still looks at it as the old slab then sees the same geometry, and what it may do
- * wrong is to free an address that is live again, which nobody can tell from a right free.
+ * A retired slab waits in limbo (slab/guard.h). There it can be carved again for its own class and
+ * heap at once: whoever still looks at it as the old slab then sees the same geometry, and what it
+ * may do wrong is to free an address that is live again, which nobody can tell from a right free.
  */
 #include "base/check.h"
 #include "meta/meta_arena.h"
@@ -14,7 +14,11 @@
 #include "slab/guard.h"
 #include "slab/slab.h"
 
-enum { LIMBO_ADVANCE_GRANULES = 32, SMALL_WINDOW_LIMIT_BYTES = 32 * 1024 };
+enum {
+    LIMBO_ADVANCE_GRANULES = 32,
+    LIMBO_LOOK = 16, // runs looked at for one of the right heap
+    SMALL_WINDOW_LIMIT_BYTES = 32 * 1024,
+};
 #define SMALL_WINDOW_BYTES ((size_t)1 << 30)
 
 // Everything under lock (rank: limbo).
@@ -87,14 +91,17 @@ limbo_push(struct hhi_slab *slab, unsigned class_index)
                      hh_load_relaxed(&limbo.granules) + hhi_class_granules(class_index));
 }
 
-// A run of the class that waits in limbo.
+// A run of the class that waits in limbo and belonged to the heap.
 static struct hhi_slab *
-limbo_pop(unsigned class_index, bool executable)
+limbo_pop(const struct hh_heap *heap, unsigned class_index, bool executable)
 {
     hhi_lock_enter(&limbo.lock);
-    struct hhi_slab *slab = limbo.retired[executable][class_index];
+    struct hhi_slab **link = &limbo.retired[executable][class_index];
+    for (int look = 1; look < LIMBO_LOOK && *link != NULL && (*link)->retired_from != heap; look++)
+        link = &(*link)->next;
+    struct hhi_slab *slab = *link != NULL && (*link)->retired_from == heap ? *link : NULL;
     if (slab != NULL) {
-        limbo.retired[executable][class_index] = slab->next;
+        *link = slab->next;
         // relaxed: written under the lock.
         hh_store_relaxed(&limbo.granules,
                          hh_load_relaxed(&limbo.granules) - hhi_class_granules(class_index));
@@ -160,7 +167,7 @@ hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
                uint32_t *clean_granules)
 {
     *clean_granules = 0;
-    struct hhi_slab *slab = limbo_pop(class_index, executable);
+    struct hhi_slab *slab = limbo_pop(heap, class_index, executable);
     if (slab != NULL)
         slab_set_flags(slab, false, executable);
     else
@@ -217,8 +224,9 @@ hhi_slab_retire(struct hhi_slab *slab)
     hhi_slab_collect(slab); // leave no REMOTE mark behind (I3)
     // order: release [SL-5] from now on nobody finds a slab here.
     hh_store_release(&slab->kind, HHI_KIND_LIMBO);
-    // relaxed: fixed while carved; the heap is no longer ours to name.
+    // relaxed (all): fixed while carved; the heap is no longer ours to name.
     unsigned class_index = hh_load_relaxed(&slab->class_index);
+    slab->retired_from = hh_load_relaxed(&slab->heap);
     hh_store_relaxed(&slab->heap, NULL);
     hhi_lock_enter(&limbo.lock);
     // relaxed: read under the lock; an epoch that is too new can not come before the kind store.

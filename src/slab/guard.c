@@ -2,11 +2,15 @@
 // slab/guard.c - epochs of guarded sections.
 #include "slab/guard.h"
 
+#include "os/lock.h"
 #include "os/os.h"
 
 _Atomic uint64_t hhi_guard_epoch = 1;
 bool hhi_guard_asymmetric;
-static _Atomic(struct hhi_guard *) guards; // list of all threads' guards; only grows
+static struct hhi_guard common_guard;
+static struct hhi_lock common_lock; // who holds it uses common_guard
+// List of all threads' guards; only grows.
+static _Atomic(struct hhi_guard *) guards = &common_guard;
 
 void
 hhi_guard_init(void)
@@ -26,11 +30,25 @@ hhi_guard_register(struct hhi_guard *guard)
     } while (!hh_cas_weak_release(&guards, &head, guard));
 }
 
+struct hhi_guard *
+hhi_guard_common_take(void)
+{
+    hhi_lock_enter(&common_lock);
+    return &common_guard;
+}
+
+void
+hhi_guard_common_return(void)
+{
+    hhi_lock_leave(&common_lock);
+}
+
 uint64_t
 hhi_guard_advance(void)
 {
-    // order: seq_cst [GD-2] retirements come before the reads below; a new epoch begins.
-    atomic_fetch_add_explicit(&hhi_guard_epoch, 1, memory_order_seq_cst);
+    // order: seq_cst [GD-2] retirements come before the reads below; a new epoch begins; release
+    // [GD-4] the retirements of the older ones.
+    hh_fetch_add_seq_cst(&hhi_guard_epoch, 1);
     if (hhi_guard_asymmetric)
         hhi_os_barrier_all_threads();
     uint64_t oldest = UINT64_MAX;
@@ -47,6 +65,7 @@ hhi_guard_advance(void)
 void
 hhi_guard_fork_child(struct hhi_guard *own)
 {
+    hhi_lock_reset(&common_lock);
     // order: acquire [GD-3] the list's links.
     for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next)
         if (guard != own)

@@ -11,6 +11,10 @@
  * guarded section, and a retired run is carved for another class only after every section that was
  * open at its retirement has ended.
  *
+ * The same holds for another heap: who has marked the last block of a slab and not yet looked at its
+ * token may put it into the inbox of its next owner, and that owner's heap must not be one that
+ * somebody else, who knows of no such free, may end meanwhile.
+ *
  * The same sections tell the sweeper when an owner has finished collecting (slab.h, I4).
  *
  * Epochs: a section stores the epoch it found; retiring stamps the run with the epoch and advances
@@ -49,6 +53,12 @@ extern bool hhi_guard_asymmetric;        // set once at start
 void hhi_guard_init(void);
 // Add a guard for good.
 void hhi_guard_register(struct hhi_guard *guard);
+/*
+ * The guard of threads that have none of their own. Who takes it waits until nobody else uses it
+ * (lock, rank: before heap), and returns it with the section closed.
+ */
+struct hhi_guard *hhi_guard_common_take(void);
+void hhi_guard_common_return(void);
 // Start a new epoch; everything retired before has an older stamp. Returns the oldest epoch an open
 // section may have, UINT64_MAX if none is open.
 uint64_t hhi_guard_advance(void);

@@ -50,8 +50,9 @@
  *   I3  links at or above init are neither LIVE nor REMOTE.
  *   I4  only the owner's thread takes, frees locally and extends; only the token's holder, or the
  *       owner in a guarded section that began before it gave the token back, collects.
- *   I5  a run is carved for another class, or its links are used for another slab, only after every
- *       thread that might still look at it as the old slab has left its guarded section (guard.h).
+ *   I5  a run is carved for another class or another heap, or its links are used for another slab,
+ *       only after every thread that might still look at it as the old slab has left its guarded
+ *       section (guard.h).
  *
  * Memory ordering (label: writer -> reader: what is published)
  *   SL-1  REMOTE mark (release part) -> collect (acquire part): the freeing thread's last accesses
@@ -131,16 +132,20 @@ struct hhi_slab {
     _Atomic uint32_t granules;
     struct hhi_slab *inbox_next; // [SL-4] written by the token's holder
     // Line 1: the owner's, or the holder's when there is no owner.
-    uint32_t freed;                   // list of blocks freed by the owner
-    int32_t credit;                   // local frees until the next event
-    uint32_t head;                    // list to take from, while not current
-    uint32_t init;                    // links at or above it were never used
-    uint8_t state;                    // enum hhi_slab_state
-    bool head_fresh;                  // the list to take from holds blocks that read as zero
-    bool purged;                      // free pages were given back since the last use
-    _Atomic uint8_t large_live;       // of a large block: 1 = live; of anything else 0
-    uint32_t stamp_ms;                // when it was shared or retired (low 32 bits)
-    struct hhi_slab *next, *previous; // partial list, shared list or limbo
+    uint32_t freed;             // list of blocks freed by the owner
+    int32_t credit;             // local frees until the next event
+    uint32_t head;              // list to take from, while not current
+    uint32_t init;              // links at or above it were never used
+    uint8_t state;              // enum hhi_slab_state
+    bool head_fresh;            // the list to take from holds blocks that read as zero
+    bool purged;                // free pages were given back since the last use
+    _Atomic uint8_t large_live; // of a large block: 1 = live; of anything else 0
+    uint32_t stamp_ms;          // when it was shared or retired (low 32 bits)
+    struct hhi_slab *next;      // partial list, shared list or limbo
+    union {
+        struct hhi_slab *previous;    // partial list or shared list
+        struct hh_heap *retired_from; // in limbo: the heap it belonged to
+    };
     struct hhi_slab *heap_next, *heap_previous; // all of a heap's runs, under the heap's lock
     union {
         struct hhi_debug_record *records; // tracked: one per block, under the heap's lock

@@ -3,7 +3,9 @@
  * tests/unit/test_core_edges.c - sizes, accounts and orders of events at the edge of what the core
  * can represent.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include "base/atomic.h"
 #include "heap/thread_cache.h"
@@ -46,7 +48,7 @@ making_an_executable_heap_leaves_the_account_of_the_process_as_it_was(void **sta
     assert_int_equal(after.committed_bytes, before.committed_bytes);
 }
 
-enum { ENDED_HEAPS = 500 };
+enum { ENDED_HEAPS = 300 };
 
 static struct {
     _Atomic(struct hh_heap *) heap; // NULL: the next one may be made
@@ -79,13 +81,88 @@ a_heap_may_be_ended_while_another_thread_trims(void **state)
         struct hh_heap *heap;
         // order: acquire [TT-2] all that was done to the heap.
         while ((heap = hh_load_acquire(&handover.heap)) == NULL)
-            hh_cpu_relax();
+            sched_yield();
         hhi_heap_destroy(heap);
         // order: release [TT-3] the heap's end.
         hh_store_release(&handover.heap, NULL);
     }
     assert_int_equal(pthread_join(trimmer, NULL), 0);
     hhi_run_check();
+}
+
+static void
+a_run_goes_to_another_heap_only_after_the_sections_that_may_know_it(void **state)
+{
+    (void)state;
+    static struct hhi_guard guard;
+    struct hh_heap *first = core_heap(), *second = core_heap();
+    core_alloc(second, 16); // the thread's cache exists
+    hhi_guard_register(&guard);
+    void *block = core_alloc(first, 8192);
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    hhi_guard_open(&guard);
+    assert_int_equal(hhi_heap_free(first, block), 0);
+    hhi_trim();
+    assert_int_not_equal(hhi_limbo_granules(), 0);
+
+    assert_ptr_not_equal(hhi_slab_find(core_alloc(second, 8192), &kind), slab);
+    assert_ptr_equal(hhi_slab_find(core_alloc(first, 8192), &kind), slab);
+    hhi_guard_close(&guard);
+}
+
+static void
+heaps_that_come_and_go_leave_no_records_behind(void **state)
+{
+    (void)state;
+    size_t before_bytes = 0;
+    for (int round = 0; round < 60000; round++) {
+        struct hh_heap *heap = core_heap();
+        core_alloc(heap, 64);
+        hhi_heap_destroy(heap);
+        if (round == 1000)
+            before_bytes = hhi_meta_bytes();
+    }
+    assert_int_equal(hhi_meta_bytes(), before_bytes);
+}
+
+static struct {
+    struct hh_heap *heap;
+    void *block;
+    hhi_refusal refusal;
+} late;
+
+static void
+late_free(void *argument)
+{
+    (void)argument;
+    late.refusal = hhi_heap_free(late.heap, late.block);
+}
+
+static intptr_t
+map_refused(void *address, size_t size_bytes, int protection, int flags)
+{
+    (void)address, (void)size_bytes, (void)protection, (void)flags;
+    return -ENOMEM;
+}
+
+static void
+a_thread_without_memory_for_its_record_frees_blocks_of_others(void **state)
+{
+    (void)state;
+    intptr_t (*map)(void *, size_t, int, int) = hhi_os.map;
+    late.heap = core_heap();
+    late.block = core_alloc(late.heap, 64);
+    while (hhi_orphan_take() != NULL)
+        continue; // no record is left to take over
+    hhi_os.map = map_refused;
+    while (hhi_meta_alloc(64) != NULL)
+        continue;
+    core_in_thread(late_free, NULL);
+    hhi_os.map = map;
+    assert_int_equal(late.refusal, 0);
+    assert_int_equal(core_census(late.heap), 0);
+    assert_int_equal(hhi_heap_free(late.heap, late.block), HH_BAD_NOT_LIVE);
 }
 
 int
@@ -95,6 +172,9 @@ main(void)
         cmocka_unit_test(a_block_is_not_resized_to_more_granules_than_a_number_holds),
         cmocka_unit_test(making_an_executable_heap_leaves_the_account_of_the_process_as_it_was),
         cmocka_unit_test(a_heap_may_be_ended_while_another_thread_trims),
+        cmocka_unit_test(a_run_goes_to_another_heap_only_after_the_sections_that_may_know_it),
+        cmocka_unit_test(heaps_that_come_and_go_leave_no_records_behind),
+        cmocka_unit_test(a_thread_without_memory_for_its_record_frees_blocks_of_others),
     };
     hhi_opt.decay_ms = HHI_DECAY_OFF; // nobody purges but the tests
     return cmocka_run_group_tests(tests, NULL, NULL);
