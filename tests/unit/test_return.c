@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// tests/unit/test_return.c - memory goes back to the system: by decay, at once, on demand, or never.
+#include <pthread.h>
+#include <string.h>
+
+#include "heap/thread_cache.h"
+#include "options/options.h"
+#include "os/os.h"
+#include "region/run.h"
+#include "support/core.h"
+
+enum { BLOCKS = 4000, SMALL_BYTES = 2000, LARGES = 8, LARGE_BYTES = 4 << 20 };
+
+static struct {
+    struct hh_heap *heap;
+    void *small[BLOCKS], *large[LARGES];
+} held;
+
+static int
+heap_make(void **state)
+{
+    (void)state;
+    hhi_trim();
+    held.heap = core_heap();
+    return 0;
+}
+
+static int
+heap_end(void **state)
+{
+    (void)state;
+    hhi_heap_destroy(held.heap);
+    hhi_run_check();
+    return 0;
+}
+
+static void
+hold_much(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < BLOCKS; i++)
+        core_fill(held.small[i] = core_alloc(held.heap, SMALL_BYTES), SMALL_BYTES, 1);
+    for (int i = 0; i < LARGES; i++)
+        core_fill(held.large[i] = core_alloc(held.heap, LARGE_BYTES), LARGE_BYTES, 1);
+}
+
+static void
+free_all(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < BLOCKS; i++)
+        assert_int_equal(hhi_heap_free(held.heap, held.small[i]), 0);
+    for (int i = 0; i < LARGES; i++)
+        assert_int_equal(hhi_heap_free(held.heap, held.large[i]), 0);
+}
+
+static size_t
+retained_bytes(void)
+{
+    hh_stats stats;
+    hhi_get_stats(&stats);
+    return stats.retained_bytes;
+}
+
+// What the heap and the process hold that no block needs.
+static bool
+little_is_retained(void *argument)
+{
+    hh_heap_stats stats;
+    hhi_heap_get_stats(held.heap, &stats);
+    return retained_bytes() == 0 && stats.committed_bytes <= *(size_t *)argument;
+}
+
+// From here on the sweeper may run, and the options stay as they are.
+static void
+an_idle_process_gives_memory_back_by_itself(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = 100;
+    hold_much(NULL);
+    free_all(NULL);
+    assert_true(retained_bytes() > 0 || little_is_retained(&(size_t){1 << 20}));
+    assert_true(core_wait_for(little_is_retained, &(size_t){1 << 20}));
+}
+
+static void
+memory_of_a_thread_that_ended_goes_back_by_itself(void **state)
+{
+    (void)state;
+    core_in_thread(hold_much, NULL);
+    core_in_thread(free_all, NULL);
+    assert_true(core_wait_for(little_is_retained, &(size_t){0}));
+}
+
+static void
+without_decay_nothing_goes_back_until_it_is_asked_for(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = HHI_DECAY_OFF;
+    hold_much(NULL);
+    struct hhi_run_stats before, after;
+    hhi_run_read_stats(&before);
+    free_all(NULL);
+    hhi_os_sleep_ms(300);
+    hhi_run_read_stats(&after);
+    assert_int_equal(after.purged_bytes, before.purged_bytes);
+    assert_true(retained_bytes() >= (size_t)LARGES * LARGE_BYTES);
+    size_t given_bytes = hhi_trim();
+    assert_true(given_bytes >= (size_t)LARGES * LARGE_BYTES);
+    assert_true(little_is_retained(&(size_t){0}));
+}
+
+static void
+with_a_decay_of_zero_memory_goes_back_at_once(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = 0;
+    hold_much(NULL);
+    for (int i = 0; i < LARGES; i++) {
+        assert_int_equal(hhi_heap_free(held.heap, held.large[i]), 0);
+        assert_int_equal(retained_bytes(), 0);
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        assert_int_equal(hhi_heap_free(held.heap, held.small[i]), 0);
+    assert_in_range(retained_bytes(), 0, 2 << 20);
+}
+
+// Every second block stays: the pages of the others go back, and the blocks keep their contents.
+static void
+free_pages_inside_of_slabs_go_back(void **state)
+{
+    (void)state;
+    enum { PAGE_BLOCKS = 500, BYTES = 8192 };
+    void *blocks[PAGE_BLOCKS];
+    hhi_opt.decay_ms = HHI_DECAY_OFF;
+    for (int i = 0; i < PAGE_BLOCKS; i++)
+        core_fill(blocks[i] = core_alloc(held.heap, BYTES), BYTES, (uint64_t)i);
+    for (int i = 0; i < PAGE_BLOCKS; i += 2)
+        assert_int_equal(hhi_heap_free(held.heap, blocks[i]), 0);
+    assert_true(hhi_trim() >= (size_t)PAGE_BLOCKS / 2 * BYTES * 3 / 4);
+    for (int i = 1; i < PAGE_BLOCKS; i += 2)
+        assert_true(core_holds(blocks[i], BYTES, (uint64_t)i));
+    for (int i = 0; i < PAGE_BLOCKS; i += 2) {
+        blocks[i] = hhi_heap_alloc_zeroed(held.heap, BYTES, HHI_LEVEL_TASK);
+        assert_true(core_is_zero(blocks[i], BYTES));
+        core_fill(blocks[i], BYTES, (uint64_t)i);
+    }
+    for (int i = 0; i < PAGE_BLOCKS; i++) {
+        assert_true(core_holds(blocks[i], BYTES, (uint64_t)i));
+        assert_int_equal(hhi_heap_free(held.heap, blocks[i]), 0);
+    }
+}
+
+static void
+without_a_helper_thread_busy_threads_give_memory_back(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = 50;
+    hhi_opt.background = false;
+    hold_much(NULL);
+    free_all(NULL);
+    uint64_t deadline_ms = core_now_ms() + 20000;
+    while (retained_bytes() > (size_t)4 << 20 && core_now_ms() < deadline_ms) {
+        // Slow events: slabs carved and retired.
+        struct hh_heap *heap = core_heap();
+        for (int i = 0; i < 10; i++)
+            core_alloc(heap, 300000);
+        hhi_heap_destroy(heap);
+        hhi_os_sleep_ms(1);
+    }
+    assert_true(retained_bytes() <= (size_t)4 << 20);
+    hhi_opt.background = true;
+}
+
+#define RETURN_TEST(f) cmocka_unit_test_setup_teardown(f, heap_make, heap_end)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RETURN_TEST(without_decay_nothing_goes_back_until_it_is_asked_for),
+        RETURN_TEST(with_a_decay_of_zero_memory_goes_back_at_once),
+        RETURN_TEST(free_pages_inside_of_slabs_go_back),
+        RETURN_TEST(without_a_helper_thread_busy_threads_give_memory_back),
+        RETURN_TEST(an_idle_process_gives_memory_back_by_itself),
+        RETURN_TEST(memory_of_a_thread_that_ended_goes_back_by_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
