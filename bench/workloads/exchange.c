@@ -303,8 +303,8 @@ static const struct bench_row exchange_rows[] = {
     EXCHANGE("ring/32768", ring, 2, 1024, 32768, 40000, 0),
     EXCHANGE("ring/mixed", ring, 2, 4096, 0, 100000, BENCH_QUICK),
     // Short and long queues: how many blocks are on their way decides what a batch can hold.
-    EXCHANGE("ring-8/64", ring, 2, 8, 64, 100000, 0),
-    EXCHANGE("ring-64k/64", ring, 2, 65536, 64, 400000, 0),
+    EXCHANGE("ring-8/64", ring, 2, 8, 64, 20000, 0),
+    EXCHANGE("ring-64k/64", ring, 2, 65536, 64, 200000, 0),
     EXCHANGE("exchange/both/64", both, 2, 4096, 64, 200000, BENCH_QUICK),
     EXCHANGE("exchange/both/mixed", both, 2, 4096, 0, 200000, 0),
     EXCHANGE("exchange/half/64", half, 2, 4096, 64, 200000, BENCH_QUICK),

@@ -18,6 +18,9 @@
 #define HH_FAST static inline __attribute__((always_inline))
 // The cold twin of a fast function: never inlined, placed apart, same arguments.
 #define HH_SLOW __attribute__((noinline, cold))
+// The compiler may assume nothing about the variable's value any more. Between two uses of p[i] it
+// makes both address the memory by p and i, instead of computing the address into a register.
+#define HH_OPAQUE(variable) __asm__("" : "+r"(variable))
 #define HH_NOINLINE __attribute__((noinline))
 #define HH_NORETURN __attribute__((noreturn))
 #define HH_PRINTF(format_index, first_index)                                                       \

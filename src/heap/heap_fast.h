@@ -24,13 +24,14 @@ void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned leve
 hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
 
 HH_FAST void *
-hhi_bin_take(struct hhi_bin *bin, uint32_t index)
+hhi_bin_take(struct hhi_bin *bin, size_t index)
 {
-    hhi_link *link = &bin->links[index];
+    hhi_link *links = bin->links;
     // relaxed (both): the owner's own list; marks by others come after the block was handed out.
-    bin->head = hh_load_relaxed(link);
-    hh_store_relaxed(link, HHI_LINK_LIVE);
-    return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
+    bin->head = hh_load_relaxed(&links[index]);
+    HH_OPAQUE(links);
+    hh_store_relaxed(&links[index], HHI_LINK_LIVE);
+    return (void *)(bin->base + (uint32_t)index * bin->block_bytes); // a slab is below 4 GiB
 }
 
 // Allocate from the default heap. slow: the exit, called with the same size; a constant.
@@ -42,7 +43,7 @@ hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
         return slow(size_bytes);
     struct hhi_bin *bin =
         &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
-    uint32_t index = bin->head;
+    size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return slow(size_bytes);
     return hhi_bin_take(bin, index);
@@ -110,10 +111,11 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
     uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
     if (hh_unlikely(mark >= magic))
         return false;
-    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
-    if (hh_unlikely(hh_load_relaxed(link) != HHI_LINK_LIVE))
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    if (hh_unlikely(hh_load_relaxed(&links[index]) != HHI_LINK_LIVE))
         return false;
-    hh_store_relaxed(link, (uint16_t)slab->freed);
+    HH_OPAQUE(links);
+    hh_store_relaxed(&links[index], (uint16_t)slab->freed);
     slab->freed = (uint32_t)index;
     if (hh_unlikely(--slab->credit == 0))
         hhi_slab_event(slab);

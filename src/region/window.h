@@ -51,7 +51,8 @@ struct hhi_window {
     _Atomic uint32_t *region_of;  // per 16 granules
     size_t granules;              // size of the window
 };
-extern struct hhi_window hhi_window;
+// Hidden where it is declared, too: its fields are then addressed without a detour.
+extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
 
 // Choose the window and reserve its tables. False if the system has not even room for the tables.
 bool hhi_window_init(void);

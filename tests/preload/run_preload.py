@@ -39,19 +39,20 @@ class Runner:
         self.library = library
         self.errors = []
 
-    def options(self, name):
+    def options(self, name, statistics=True):
         errors = open(self.folder / f"stderr.{len(self.errors)}", "w+b")
         self.errors.append((name, errors))
         environment = self.environment
         if self.library:
-            environment = dict(environment, LD_PRELOAD=self.library,
-                               HOSTHEAP_OPTIONS="stats_json:on")
+            environment = dict(environment, LD_PRELOAD=self.library)
+            if statistics:
+                environment["HOSTHEAP_OPTIONS"] = "stats_json:on"
         return {"cwd": self.folder, "env": environment, "stderr": errors}
 
-    def run(self, *command, stdin="", status=0):
+    def run(self, *command, stdin="", status=0, statistics=True):
         """The standard output of a command that must end with status."""
         result = subprocess.run(command, input=stdin.encode(), stdout=subprocess.PIPE,
-                                timeout=TIMEOUT_S, **self.options(command[0]))
+                                timeout=TIMEOUT_S, **self.options(command[0], statistics))
         if result.returncode != status:
             raise RuntimeError(f"{command}: status {result.returncode}\n{result.stdout[-2000:]!r}\n"
                                + self.messages())
@@ -155,8 +156,10 @@ def python(runner):
         runner.run(python3, "-c", "import test.test_gc, test.test_json")
     except RuntimeError:
         raise Missing("the test suite of python3")
-    # -w: a test that failed is given a second chance alone, as the suite's authors do.
-    report = runner.run(python3, "-m", "test", "-w", "-j3", "--timeout=200", *tests)
+    # -w: a test that failed is given a second chance alone, as the suite's authors do. Its workers
+    # answer on a stream that statistics must not get into.
+    report = runner.run(python3, "-m", "test", "-w", "-j3", "--timeout=200", *tests,
+                        statistics=False)
     return "\n".join(line for line in report.splitlines()
                      if line.startswith(("All ", "Total tests", "Tests result", "Result")))
 
