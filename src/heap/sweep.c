@@ -23,6 +23,7 @@ enum {
 
 static struct {
     struct hhi_lock lock;          // one pass at a time
+    struct hhi_lock purge_lock;    // rank: after lock, before heap list
     _Atomic uint32_t running;      // 1: the thread exists or is being started
     _Atomic uint32_t unavailable;  // 1: it could not be started
     _Atomic size_t noted_bytes;    // became unused since the last pass
@@ -183,8 +184,12 @@ pass_orphans(void)
 static size_t
 purge_runs(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
 {
+    // One at a time: who is about to be refused for a limit waits for what another thread, the
+    // sweeper say, is giving back at this moment and has not discharged yet.
+    hhi_lock_enter(&sweep.purge_lock);
     size_t purged_bytes = hhi_run_purge(now_ms, decay_ms, limit_bytes);
     hhi_limit_discharge(purged_bytes); // retained memory counts until it is given back
+    hhi_lock_leave(&sweep.purge_lock);
     return purged_bytes;
 }
 
@@ -347,15 +352,18 @@ void
 hhi_sweep_fork_prepare(void)
 {
     hhi_lock_enter(&sweep.lock);
+    hhi_lock_enter(&sweep.purge_lock);
 }
 
 void
 hhi_sweep_fork_done(bool child)
 {
     if (!child) {
+        hhi_lock_leave(&sweep.purge_lock);
         hhi_lock_leave(&sweep.lock);
         return;
     }
+    hhi_lock_reset(&sweep.purge_lock);
     hhi_lock_reset(&sweep.lock);
     // relaxed (both): the only thread of the process; the sweeper stayed behind.
     hh_store_relaxed(&sweep.running, 0);

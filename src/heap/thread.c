@@ -49,7 +49,9 @@ orphan_fits(struct hhi_thread *orphan, struct orphan_wish *wish)
 {
     if (wish->heap != NULL) {
         struct hhi_cache *cache = hhi_cache_find(orphan, wish->heap);
-        return cache != NULL && (!cache->shared_all || orphan->torn);
+        // relaxed: a hint; blocks freed in slabs that were full when the thread ended.
+        return cache != NULL &&
+               (!cache->shared_all || orphan->torn || hh_load_relaxed(&cache->inbox) != NULL);
     }
     if (wish->due == NULL || orphan->torn)
         return true;
@@ -383,6 +385,12 @@ thread_repair(void *arg, struct hhi_cache *cache)
 
 // ---- Fork ---------------------------------------------------------------------------------------
 
+static void
+heap_tear(void *own, struct hh_heap *heap)
+{
+    hhi_heap_tear(heap, own);
+}
+
 void
 hhi_threads_fork_prepare(void)
 {
@@ -417,6 +425,9 @@ hhi_threads_fork_child(struct hhi_thread *own)
     // relaxed: the only thread of the process.
     hh_store_relaxed(&threads.orphan_count, orphans);
     hhi_guard_fork_child(hhi_thread_is_real(own) ? &own->guard : NULL);
-    if (orphans > 0 && hhi_thread_is_real(own))
+    if (orphans == 0)
+        return;
+    hhi_heap_for_each(heap_tear, own);
+    if (hhi_thread_is_real(own))
         hhi_thread_for_each_cache(own, thread_repair, NULL);
 }

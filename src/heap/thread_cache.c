@@ -416,9 +416,23 @@ hhi_cache_reset(struct hhi_cache *cache)
         cache->partial[class_index] = NULL;
     }
     cache->partial_bytes = 0;
+    cache->shared_all = false;
     cache->swept_head = NULL;
     // relaxed: nobody owns or frees blocks of this cache now.
     hh_store_relaxed(&cache->inbox, NULL);
+}
+
+void
+hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own)
+{
+    // relaxed (all): the only thread of the process.
+    for (struct hhi_cache *cache = heap->caches; cache != NULL; cache = cache->next_of_heap)
+        if (hh_load_relaxed(&cache->thread) != own)
+            hh_store_relaxed(&cache->inbox, NULL);
+    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next)
+        if (hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB &&
+            hh_load_relaxed(&slab_owner(slab)->thread) != own)
+            hh_store_relaxed(&slab->token, 1);
 }
 
 void
@@ -437,12 +451,11 @@ hhi_cache_rebuild(struct hhi_cache *cache)
         // A notification that was never finished is made good by looking at every link; guarded
         // as in slab_collect_guarded.
         struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;
+        slab->next = slab->previous = NULL;
         hhi_guard_open(guard);
-        token_give(slab);
+        token_give(slab); // from now on frees put it into the inbox again
         hhi_slab_rebuild(slab);
         hhi_guard_close(guard);
-        slab->next = slab->previous = NULL;
-        slab->inbox_next = NULL;
         if (slab->freed == HHI_LINK_END && slab->init == slab_block_count(slab)) {
             slab_becomes_full(slab);
         } else {

@@ -163,6 +163,11 @@ void hhi_cache_rebuild(struct hhi_cache *cache);
 void hhi_cache_reset(struct hhi_cache *cache);
 // In the child of a fork: finish notifications of this cache that a lost thread had begun.
 void hhi_cache_repair(struct hhi_cache *cache);
+/*
+ * In the child of a fork: shut the inboxes of all caches of the heap but own's. Their slabs' tokens
+ * are taken, so that frees only mark blocks until hhi_cache_rebuild looks at every link.
+ */
+void hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own);
 void hhi_cache_check(struct hhi_cache *cache);
 
 // End an empty slab that no list holds and whose token the caller holds.

@@ -60,7 +60,8 @@ meta_grow(size_t size_bytes)
 {
     // relaxed: written under the lock that is held.
     size_t mapped_bytes = hh_load_relaxed(&meta.mapped_bytes);
-    size_t needed_bytes = hh_align_up(size_bytes + HH_CACHE_LINE_BYTES, hhi_os_page_bytes());
+    size_t needed_bytes = hh_align_up(size_bytes + HH_CACHE_LINE_BYTES + HHI_META_OVERREAD_BYTES,
+                                      hhi_os_page_bytes());
     size_t chunk_bytes = mapped_bytes == 0 ? META_FIRST_CHUNK_BYTES : META_CHUNK_BYTES;
     if (chunk_bytes < needed_bytes)
         chunk_bytes = needed_bytes;
@@ -76,7 +77,7 @@ meta_grow(size_t size_bytes)
     hh_store_relaxed(&meta.mapped_bytes, mapped_bytes + chunk_bytes);
     chunk_link(chunk, chunk_bytes);
     meta.next = chunk + HH_CACHE_LINE_BYTES;
-    meta.end = chunk + chunk_bytes;
+    meta.end = chunk + chunk_bytes - HHI_META_OVERREAD_BYTES;
     return true;
 }
 

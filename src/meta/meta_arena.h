@@ -19,6 +19,12 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 
+/*
+ * So much memory that can be read follows every record, though it may be another record's: a late
+ * reader may combine the address of one array with the length of another.
+ */
+enum { HHI_META_OVERREAD_BYTES = 16 * 1024 };
+
 // size_bytes zeroed bytes, aligned to a cache line; NULL when the system has none.
 void *hhi_meta_alloc(size_t size_bytes);
 // Bytes taken from the system so far.

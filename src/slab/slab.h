@@ -74,6 +74,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "meta/meta_arena.h"
 #include "region/window.h"
 #include "slab/size_class.h"
 
@@ -211,6 +212,10 @@ hhi_slab_links_bytes(unsigned class_index)
 {
     return hh_align_up((hhi_class_blocks(class_index) + 1) * sizeof(uint16_t), HH_CACHE_LINE_BYTES);
 }
+
+static_assert(((HHI_GRANULE_BYTES / HHI_ALIGNMENT_BYTES) + 1) * sizeof(uint16_t) <=
+                  HHI_META_OVERREAD_BYTES,
+              "who reads links while a slab is carved anew stays inside the arena");
 
 // Called once, when the window is chosen.
 void hhi_slab_init(void);

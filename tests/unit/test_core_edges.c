@@ -126,6 +126,87 @@ heaps_that_come_and_go_leave_no_records_behind(void **state)
     assert_int_equal(hhi_meta_bytes(), before_bytes);
 }
 
+enum { LEFT_BLOCKS = 400, LEFT_BYTES = 1024 };
+
+static struct {
+    struct hh_heap *heap;
+    void *blocks[LEFT_BLOCKS];
+} left;
+
+static void
+left_fill(void *argument)
+{
+    (void)argument;
+    for (int block = 0; block < LEFT_BLOCKS; block++)
+        left.blocks[block] = core_alloc(left.heap, LEFT_BYTES);
+}
+
+static void
+blocks_of_a_thread_that_ended_are_taken_again_after_they_are_freed(void **state)
+{
+    (void)state;
+    hh_heap_stats stats;
+    left.heap = core_heap();
+    core_in_thread(left_fill, NULL);
+    core_alloc(left.heap, LEFT_BYTES); // shares what the thread has left; its slabs are full
+    for (int block = 0; block < LEFT_BLOCKS; block++)
+        assert_int_equal(hhi_heap_free(left.heap, left.blocks[block]), 0);
+    hhi_heap_get_stats(left.heap, &stats);
+    size_t slabs = stats.slab_count;
+    left_fill(NULL);
+    hhi_heap_get_stats(left.heap, &stats);
+    assert_in_range(stats.slab_count, 1, slabs);
+}
+
+static struct {
+    struct hh_heap *heap;
+    int (*advise)(void *address, size_t size_bytes, int advice);
+    _Atomic uint32_t begun;
+} slow_purge;
+
+static int
+advise_slowly(void *address, size_t size_bytes, int advice)
+{
+    // order: release [TT-4] the retained memory is taken out of the account's reach.
+    hh_store_release(&slow_purge.begun, 1);
+    hhi_os_sleep_ms(300);
+    return slow_purge.advise(address, size_bytes, advice);
+}
+
+static void *
+slow_trim(void *argument)
+{
+    hhi_trim();
+    return argument;
+}
+
+static void
+memory_that_is_being_given_back_is_waited_for_at_a_limit(void **state)
+{
+    (void)state;
+    const size_t size_bytes = (size_t)8 << 20;
+    struct hhi_budget_reading reading;
+    pthread_t trimmer;
+    slow_purge.heap = core_heap();
+    hhi_trim();
+    assert_int_equal(hhi_heap_free(slow_purge.heap, core_alloc(slow_purge.heap, size_bytes)), 0);
+    hhi_limit_read(&reading);
+    assert_int_equal(hhi_set_memory_limits(0, reading.committed_bytes), HH_OK);
+    slow_purge.advise = hhi_os.advise;
+    hhi_os.advise = advise_slowly;
+    assert_int_equal(pthread_create(&trimmer, NULL, slow_trim, NULL), 0);
+    // order: acquire [TT-4] the retained memory is in the other thread's hands.
+    while (hh_load_acquire(&slow_purge.begun) == 0)
+        sched_yield();
+
+    void *block = hhi_heap_alloc(slow_purge.heap, size_bytes, HHI_LEVEL_TASK);
+    assert_int_equal(pthread_join(trimmer, NULL), 0);
+    hhi_os.advise = slow_purge.advise;
+    assert_int_equal(hhi_set_memory_limits(0, 0), HH_OK);
+    assert_non_null(block);
+    hhi_heap_destroy(slow_purge.heap);
+}
+
 static struct {
     struct hh_heap *heap;
     void *block;
@@ -174,6 +255,8 @@ main(void)
         cmocka_unit_test(a_heap_may_be_ended_while_another_thread_trims),
         cmocka_unit_test(a_run_goes_to_another_heap_only_after_the_sections_that_may_know_it),
         cmocka_unit_test(heaps_that_come_and_go_leave_no_records_behind),
+        cmocka_unit_test(blocks_of_a_thread_that_ended_are_taken_again_after_they_are_freed),
+        cmocka_unit_test(memory_that_is_being_given_back_is_waited_for_at_a_limit),
         cmocka_unit_test(a_thread_without_memory_for_its_record_frees_blocks_of_others),
     };
     hhi_opt.decay_ms = HHI_DECAY_OFF; // nobody purges but the tests
