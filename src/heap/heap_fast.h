@@ -95,9 +95,9 @@ hhi_block_size_fits(size_t block_bytes, size_t size_bytes)
 HH_FAST bool
 hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t size_bytes)
 {
+    uint16_t offset = (uint16_t)(uintptr_t)block; // slabs of one granule begin where it begins
     size_t granule = hhi_granule_of(block);
-    // relaxed: an address below the limit of a moment ago has its tables committed.
-    if (hh_unlikely(granule >= hh_load_relaxed(&hhi_window.granule_limit)))
+    if (hh_unlikely(granule >= hhi_window.granules))
         return false;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
@@ -108,7 +108,7 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
         return false;
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
-    uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
+    uint64_t index = hh_divide(offset, magic, &mark);
     if (hh_unlikely(mark >= magic))
         return false;
     hhi_link *links = hh_load_relaxed(&slab->links);
@@ -134,7 +134,7 @@ hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
 {
     size_t granule = hhi_granule_of(block);
     // relaxed (all): as in hhi_cache_free_local.
-    if (granule >= hh_load_relaxed(&hhi_window.granule_limit))
+    if (granule >= hhi_window.granules)
         return 0;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));

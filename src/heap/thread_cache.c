@@ -238,11 +238,11 @@ bin_install(struct hhi_bin *bin, struct hhi_slab *slab)
     slab->state = HHI_SLAB_CURRENT;
     slab->credit = HHI_CREDIT_NEVER;
     slab->purged = false;
-    bin->slab = slab;
+    bin->number = hhi_slab_granule(slab) + 1;
     slab_owner(slab)->shared_all = false;
     // relaxed (both): fixed while carved.
     bin->links = hh_load_relaxed(&slab->links);
-    bin->block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    bin->block_bytes = hh_load_relaxed(&slab->block_bytes);
     bin->base = hhi_slab_base(slab);
 }
 
@@ -319,14 +319,15 @@ void *
 hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
+    struct hhi_slab *slab = hhi_bin_slab(bin);
     // Blocks that come back are warmer than blocks never used.
-    if (bin->slab != NULL && bin->slab->freed == HHI_LINK_END)
+    if (slab != NULL && slab->freed == HHI_LINK_END)
         hhi_cache_drain(cache);
-    while (bin->slab == NULL || !bin_load(bin, bin->slab)) {
-        if (bin->slab != NULL)
-            slab_becomes_full(bin->slab);
-        bin->slab = NULL;
-        struct hhi_slab *slab = cache_next_slab(cache, class_index, level);
+    while (slab == NULL || !bin_load(bin, slab)) {
+        if (slab != NULL)
+            slab_becomes_full(slab);
+        bin->number = 0;
+        slab = cache_next_slab(cache, class_index, level);
         if (slab == NULL)
             return NULL;
         bin_install(bin, slab);
@@ -353,12 +354,12 @@ static void
 bin_unload(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
-    struct hhi_slab *slab = bin->slab;
+    struct hhi_slab *slab = hhi_bin_slab(bin);
     if (slab == NULL)
         return;
     slab->head = bin->head;
     bin->head = HHI_LINK_END;
-    bin->slab = NULL;
+    bin->number = 0;
     if (slab->head == HHI_LINK_END && slab->freed == HHI_LINK_END &&
         slab->init == slab_block_count(slab)) {
         slab_becomes_full(slab);
@@ -491,11 +492,12 @@ hhi_cache_check(struct hhi_cache *cache)
 {
     for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
         struct hhi_bin *bin = &cache->bins[class_index];
-        HH_CHECK(bin->slab != NULL || bin->head == HHI_LINK_END); // I1
-        if (bin->slab != NULL) {
-            HH_CHECK(bin->slab->state == HHI_SLAB_CURRENT && slab_owner(bin->slab) == cache); // I2
-            HH_CHECK(bin->slab->head == HHI_LINK_END);
-            hhi_slab_check(bin->slab, bin->head);
+        struct hhi_slab *current = hhi_bin_slab(bin);
+        HH_CHECK(current != NULL || bin->head == HHI_LINK_END); // I1
+        if (current != NULL) {
+            HH_CHECK(current->state == HHI_SLAB_CURRENT && slab_owner(current) == cache); // I2
+            HH_CHECK(current->head == HHI_LINK_END);
+            hhi_slab_check(current, bin->head);
         }
         for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = slab->next) {
             HH_CHECK(slab->state == HHI_SLAB_PARTIAL && slab_owner(slab) == cache); // I2

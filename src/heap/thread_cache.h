@@ -24,7 +24,7 @@
  * the orphans; inbox is pushed to by any thread and taken by the owner or by the sweeper, whole.
  *
  * Invariants
- *   I1  bins[c].slab == NULL implies bins[c].head == HHI_LINK_END.
+ *   I1  bins[c] without a slab implies bins[c].head == HHI_LINK_END.
  *   I2  a slab owned by a cache is: in a bin (CURRENT), in partial (PARTIAL), or in neither (FULL).
  *   I3  records of threads and caches are never unmapped; a cache serves one thread record for ever.
  *
@@ -45,13 +45,20 @@
 
 // 32 bytes, two in a cache line.
 struct hhi_bin {
-    uint32_t head; // number of the next block, HHI_LINK_END if none
-    uint32_t block_bytes;
+    uint32_t head;   // number of the next block, HHI_LINK_END if none
+    uint32_t number; // 1 + granule of the current slab, or 0
     hhi_link *links;
-    uintptr_t base;        // address of block 0
-    struct hhi_slab *slab; // the current slab, or NULL
+    uintptr_t base;     // address of block 0
+    size_t block_bytes; // as wide as the product it goes into, which then reads it in place
 };
 static_assert(sizeof(struct hhi_bin) == 32, "two bins in a cache line");
+
+// The current slab, or NULL.
+static inline struct hhi_slab *
+hhi_bin_slab(const struct hhi_bin *bin)
+{
+    return bin->number == 0 ? NULL : hhi_slab_at(bin->number - 1);
+}
 
 struct hhi_cache {
     struct hhi_bin bins[HHI_CLASSES];

@@ -7,6 +7,7 @@
 #include "host/host_dead.h"
 #include "host/host_memory_manager.h"
 #include "host/host_unknown.h"
+#include "rcu/rcu.h"
 
 static hh_hresult
 control_get_host_manager(IHostControl *self, const hh_guid *riid, void **object)
@@ -19,6 +20,7 @@ control_get_host_manager(IHostControl *self, const hh_guid *riid, void **object)
         return E_INVALIDARG;
     if (!hhi_guid_equal(riid, &IID_IHostMemoryManager))
         return E_NOINTERFACE;
+    hhi_rcu_start();
     IHostMemoryManager *manager = hhi_host_memory_manager();
     hhi_host_memory_manager_add_ref(manager);
     *object = manager;

@@ -9,6 +9,7 @@
 #include "host/host_malloc.h"
 #include "host/host_unknown.h"
 #include "host/host_virtual.h"
+#include "rcu/rcu.h"
 
 #define MALLOC_TYPE_ALL (MALLOC_THREADSAFE | MALLOC_EXECUTABLE)
 
@@ -99,6 +100,7 @@ hh_get_memory_manager(IHostMemoryManager **out)
 {
     if (out == NULL)
         return E_POINTER;
+    hhi_rcu_start(); // here, where no collector has stopped threads
     *out = hhi_host_memory_manager();
     hhi_host_memory_manager_add_ref(*out);
     return S_OK;

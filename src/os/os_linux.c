@@ -124,6 +124,12 @@ hhi_os_reserve(void *address, size_t size_bytes)
     return result;
 }
 
+intptr_t
+hhi_os_reserve_readable(size_t size_bytes)
+{
+    return hhi_os.map(NULL, size_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+}
+
 int
 hhi_os_commit(void *address, size_t size_bytes, bool executable)
 {

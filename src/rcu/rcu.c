@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <time.h>
 
@@ -25,13 +26,13 @@ enum {
     RCU_RECORDS = 64,        // read sections at once before readers become guests
     RCU_STRIPES = 16,        // guest counters
     RCU_BATCH_BYTES = 65536, // a pool's records are carved from pieces of this size
-    RCU_WAKE_COUNT = 512,    // retired records before the reclaimer is started
+    RCU_WAKE_COUNT = 512,    // retired records before the reclaimer is woken
     RCU_PASS_MS = 2,         // between passes
-    RCU_IDLE_PASSES = 50,    // without work before the reclaimer ends
+    RCU_IDLE_PASSES = 50,    // without work before the reclaimer sleeps until it is woken
     RCU_FORK_WAIT_MS = 1000,
 };
 
-enum { RECLAIMER_NONE, RECLAIMER_RUNS };
+enum { RECLAIMER_NONE, RECLAIMER_STARTS, RECLAIMER_RUNS };
 enum { GATE_OPEN, GATE_GRACE, GATE_FORK };
 
 // Low half: guests inside. High half: guests so far, a statistic for the price of the same addition.
@@ -51,7 +52,9 @@ static struct {
     _Atomic(struct hhi_rcu_pool *) pools; // newest first [RCU-6]
     _Atomic uint64_t pending;             // retired and not yet taken by the reclaimer, about
     _Atomic uint64_t grace_periods;
-    char reader_edge; // only its address, for the thread sanitizer [RCU-3]
+    _Atomic uint32_t woken; // 1: a post is on its way
+    sem_t wake;             // the reclaimer's bed; posting takes no lock
+    char reader_edge;       // only its address, for the thread sanitizer [RCU-3]
     bool fork_has_gate;
 } rcu;
 
@@ -380,13 +383,18 @@ reclaimer_main(void *unused)
 {
     (void)unused;
     records_register();
-    for (unsigned idle = 0; idle < RCU_IDLE_PASSES;) {
+    for (unsigned idle = 0;;) {
         idle = reclaimer_pass() ? 0 : idle + 1;
-        nap(RCU_PASS_MS);
+        if (idle < RCU_IDLE_PASSES) {
+            nap(RCU_PASS_MS);
+            continue;
+        }
+        while (sem_wait(&rcu.wake) != 0)
+            continue;
+        // relaxed: who retires from here on posts again.
+        hh_store_relaxed(&rcu.woken, 0);
+        idle = 0;
     }
-    // What is retired from here on starts the next reclaimer when it is enough.
-    // order: release [RCU-7] the record table, for the next reclaimer.
-    hh_store_release(&rcu.reclaimer, RECLAIMER_NONE);
     return NULL;
 }
 
@@ -407,22 +415,33 @@ reclaimer_start(void)
     return result == 0;
 }
 
+void
+hhi_rcu_start(void)
+{
+    // relaxed (both): lost is set in the child of a fork, before other threads exist; a reclaimer
+    // that runs is all that is asked for.
+    if (hh_load_relaxed(&rcu.lost) || hh_load_relaxed(&rcu.reclaimer) != RECLAIMER_NONE)
+        return;
+    uint32_t none = RECLAIMER_NONE;
+    // order: acq_rel [RCU-7] reads what the last attempt left.
+    if (!hh_cas_strong_acq_rel(&rcu.reclaimer, &none, RECLAIMER_STARTS))
+        return;
+    int saved_errno = errno;
+    sem_init(&rcu.wake, 0, 0);
+    // order: release [RCU-7] the semaphore, or that nothing has changed: the next start tries again.
+    hh_store_release(&rcu.reclaimer, reclaimer_start() ? RECLAIMER_RUNS : RECLAIMER_NONE);
+    errno = saved_errno;
+}
+
 static void
 reclaimer_wake(void)
 {
-    // relaxed: set in the child of a fork, before other threads exist.
-    if (hh_load_relaxed(&rcu.lost))
+    // order: acquire [RCU-7] the semaphore.
+    if (hh_load_acquire(&rcu.reclaimer) != RECLAIMER_RUNS)
         return;
-    uint32_t none = RECLAIMER_NONE;
-    // order: acq_rel [RCU-7] reads what the last reclaimer left.
-    if (!hh_cas_strong_acq_rel(&rcu.reclaimer, &none, RECLAIMER_RUNS))
-        return;
-    int saved_errno = errno;
-    if (!reclaimer_start()) {
-        // order: release [RCU-7] nothing has changed; the next poke tries again.
-        hh_store_release(&rcu.reclaimer, RECLAIMER_NONE);
-    }
-    errno = saved_errno;
+    // relaxed: one post is enough.
+    if (hh_exchange_relaxed(&rcu.woken, 1) == 0)
+        sem_post(&rcu.wake);
 }
 
 void
@@ -458,6 +477,7 @@ hhi_rcu_flush(unsigned timeout_ms)
     struct hhi_rcu_stats stats;
     hhi_rcu_get_stats(&stats);
     uint64_t goal = stats.retired;
+    hhi_rcu_start();
     for (unsigned waited = 0; stats.reclaimed < goal; waited++) {
         if (waited >= timeout_ms)
             return false;
@@ -493,6 +513,7 @@ rcu_child_start(void)
         hh_store_relaxed(&rcu.stripes[i].guests, 0);
     hh_fetch_add_relaxed(&rcu.generation, 1);
     hh_store_relaxed(&rcu.reclaimer, RECLAIMER_NONE);
+    hh_store_relaxed(&rcu.woken, 0);
     hh_store_relaxed(&rcu.gate, GATE_OPEN);
     if (!rcu.fork_has_gate)
         hh_store_relaxed(&rcu.lost, true);

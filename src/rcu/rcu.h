@@ -14,8 +14,10 @@
  * few plain counters, and the reclaimer waits until it has seen each of them at 0.
  *
  * Writers replace a record, retire the old one and go on; they never wait for readers. A retired
- * record goes through one grace period on the reclaimer, a thread that exists only while something
- * is retired, and then back to its pool. Records are type-stable: pools never give memory back.
+ * record goes through one grace period on the reclaimer, a thread that sleeps while nothing is
+ * retired, and then back to its pool. The thread is started when a host asks for the memory manager,
+ * never by a writer: pthread_create takes locks of libc that a thread stopped by the host's
+ * collector may hold. Records are type-stable: pools never give memory back.
  *
  *   take -> [being filled] -> published -> retire -> [grace period] -> ready -> take
  *              |                                                         ^
@@ -43,7 +45,7 @@
  *   RCU-4  registered record table: reclaimer -> readers: the records' addresses and contents.
  *   RCU-5  gate: the thread that leaves liburcu or ends a fork -> the next one through.
  *   RCU-6  pool list: hhi_rcu_pool_add -> reclaimer: the pool's fields.
- *   RCU-7  reclaimer state: one reclaimer's end -> the start of the next: the record table.
+ *   RCU-7  reclaimer state: its start -> who wakes it: the semaphore.
  *
  * Progress: enter and leave are wait-free (a bounded number of steps) and async-signal-safe; take,
  * put are wait-free; retire is lock-free.
@@ -99,10 +101,9 @@ void hhi_rcu_pool_put(struct hhi_rcu_pool *pool, void *record);
 // Give back a record that readers may still see, after it was unpublished.
 void hhi_rcu_pool_retire(struct hhi_rcu_pool *pool, void *record);
 
-/*
- * Let the reclaimer run if enough is retired. Never waits; may create a thread, so it is called
- * with no lock held. Not in signal handlers.
- */
+// Start the reclaimer if it does not exist. Creates a thread: not where others may be stopped.
+void hhi_rcu_start(void);
+// Let the reclaimer run if enough is retired. Never waits, takes no lock. Not in signal handlers.
 void hhi_rcu_poke(void);
 /*
  * Wait until all that is retired now has been reclaimed, at most timeout_ms. False if it has not.

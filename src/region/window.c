@@ -9,6 +9,7 @@
 struct hhi_window hhi_window;
 
 static struct hhi_region_record tables_record; // of the tables, for the region map
+static _Atomic size_t covered;                 // granules whose tables are writable [WN-1]
 
 enum {
     GRANULES_PER_MIB = 16,
@@ -42,8 +43,8 @@ window_wanted_bytes(void)
 static uintptr_t
 table_committed_end(const void *table, size_t entry_bytes_shifted)
 {
-    // order: acquire [WN-1] the tables below the limit are committed.
-    size_t limit = hh_load_acquire(&hhi_window.granule_limit);
+    // order: acquire [WN-1] the tables below it are writable.
+    size_t limit = hh_load_acquire(&covered);
     return hh_align_up((uintptr_t)table + limit * entry_bytes_shifted / 16, hhi_os_page_bytes());
 }
 
@@ -78,7 +79,7 @@ window_place(size_t window_bytes)
     size_t region_of_bytes =
         hh_align_up(granules / GRANULES_PER_MIB * sizeof(uint32_t), page_bytes);
     size_t tables_bytes = records_bytes + heads_bytes + region_of_bytes;
-    intptr_t reserved = hhi_os_reserve(NULL, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
+    intptr_t reserved = hhi_os_reserve_readable(tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
     if (reserved < 0)
         return false;
     // Whole granules of the region map: nobody else's memory may share one.
@@ -88,8 +89,6 @@ window_place(size_t window_bytes)
     uintptr_t base = tables >= window_bytes + 2 * WINDOW_ALIGNMENT
                          ? hh_align_down(tables, WINDOW_ALIGNMENT) - window_bytes
                          : hh_align_up(tables + tables_bytes, WINDOW_ALIGNMENT);
-    hhi_window.base = base;
-    hhi_window.granules = granules;
     hhi_window.records = (char *)tables;
     hhi_window.heads = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes);
     hhi_window.region_of = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes + heads_bytes);
@@ -97,7 +96,13 @@ window_place(size_t window_bytes)
     tables_record.end = tables + tables_bytes;
     tables_record.kind = HHI_REGION_METADATA;
     tables_record.part = tables_part;
-    return hhi_region_map_insert(&tables_record) == 0;
+    if (hhi_region_map_insert(&tables_record) != 0) {
+        hhi_os_release((void *)reserved, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
+        return false;
+    }
+    hhi_window.base = base;
+    hhi_window.granules = granules;
+    return true;
 }
 
 bool
@@ -125,17 +130,17 @@ bool
 hhi_window_cover(size_t limit)
 {
     // relaxed: written under the run lock, which the caller holds.
-    size_t covered = hh_load_relaxed(&hhi_window.granule_limit);
-    if (limit <= covered)
+    size_t from = hh_load_relaxed(&covered);
+    if (limit <= from)
         return true;
     limit = hh_align_up(limit, TABLE_PIECES_PER_STEP);
     if (limit > hhi_window.granules)
         limit = hhi_window.granules;
-    if (!table_commit(hhi_window.records, HHI_RECORD_BYTES * 16, covered, limit) ||
-        !table_commit(hhi_window.heads, sizeof(uint32_t) * 16, covered, limit) ||
-        !table_commit(hhi_window.region_of, sizeof(uint32_t), covered, limit))
+    if (!table_commit(hhi_window.records, HHI_RECORD_BYTES * 16, from, limit) ||
+        !table_commit(hhi_window.heads, sizeof(uint32_t) * 16, from, limit) ||
+        !table_commit(hhi_window.region_of, sizeof(uint32_t), from, limit))
         return false;
-    // order: release [WN-1] publishes the committed tables.
-    hh_store_release(&hhi_window.granule_limit, limit);
+    // order: release [WN-1] the tables are writable.
+    hh_store_release(&covered, limit);
     return true;
 }

@@ -13,7 +13,7 @@
  *   | region 0 (64 MiB) | region 1 | foreign | region 2 | ... not reserved yet ...          |tables|
  *    <-- granule 0, 1, 2 ...                                                                   |
  *                                                                                              v
- *   tables (reserved whole, committed as far as regions reach):
+ *   tables (reserved whole and readable, writable as far as regions reach):
  *     records     128 bytes per granule: what the slab layer knows of the run that starts here
  *     heads         4 bytes per granule: 1 + first granule of the run this one belongs to; 0 = none
  *     region_of     4 bytes per MiB:     1 + index of the region
@@ -21,13 +21,14 @@
  * The tables cost 0.2 % of the reserved address space, and memory only where it is used. Address
  * arithmetic replaces a look-up: granule = (address - base) >> 16, total for any 64-bit value.
  *
- * Thread rules: base and the table pointers are written once, before any other thread is in the
- * library. granule_limit only grows. heads is written by the holder of the run lock or by the only
- * owner of the run, and read by anyone.
+ * All of the tables can be read at any time; where no region reaches yet they read as zero, without
+ * costing memory. So the only limit to a granule number is the window's size, a constant.
+ *
+ * Thread rules: hhi_window is written once, before any other thread is in the library. heads is
+ * written by the holder of the run lock or by the only owner of the run, and read by anyone.
  *
  * Memory ordering
- *   WN-1  granule_limit: release after the tables are committed -> acquire by whoever will follow a
- *         granule number into them.
+ *   WN-1  covered (window.c): release after the tables are made writable -> acquire by queries.
  *   WN-2  heads: release after the run's record is filled -> acquire before the record is read.
  */
 #ifndef HHI_REGION_WINDOW_H
@@ -44,19 +45,18 @@ enum {
 };
 
 struct hhi_window {
-    uintptr_t base;               // 0 before hhi_window_init
-    _Atomic size_t granule_limit; // granules whose tables are committed          [WN-1]
-    char *records;                // HHI_RECORD_BYTES each
-    _Atomic uint32_t *heads;      // [WN-2]
-    _Atomic uint32_t *region_of;  // per 16 granules
-    size_t granules;              // size of the window
+    uintptr_t base;              // 0 before hhi_window_init
+    size_t granules;             // size of the window; 0 before hhi_window_init
+    char *records;               // HHI_RECORD_BYTES each
+    _Atomic uint32_t *heads;     // [WN-2]
+    _Atomic uint32_t *region_of; // per 16 granules
 };
 // Hidden where it is declared, too: its fields are then addressed without a detour.
 extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
 
 // Choose the window and reserve its tables. False if the system has not even room for the tables.
 bool hhi_window_init(void);
-// Commit the tables for granules below limit. Caller holds the run lock.
+// Make the tables writable for granules below limit. Caller holds the run lock.
 bool hhi_window_cover(size_t limit);
 
 static inline uintptr_t
@@ -66,7 +66,7 @@ hhi_granule_address(uint32_t granule)
 }
 
 /*
- * Granule number of any address; at least granule_limit if it is outside of what the tables cover.
+ * Granule number of any address; at least hhi_window.granules if it is outside of the window.
  */
 HH_FAST size_t
 hhi_granule_of(const void *address)
@@ -79,8 +79,7 @@ static inline uint32_t
 hhi_run_head_of(const void *address)
 {
     size_t granule = hhi_granule_of(address);
-    // order: acquire [WN-1] the tables below the limit are committed.
-    if (granule >= hh_load_acquire(&hhi_window.granule_limit))
+    if (granule >= hhi_window.granules)
         return UINT32_MAX;
     // order: acquire [WN-2] the record of the run.
     return hh_load_acquire(&hhi_window.heads[granule]) - 1;
