@@ -85,11 +85,11 @@ def check_operations(path, lines, sides, errors):
         for match in OPERATION.finditer(code):
             order, reason = match.group(1), reason_of(lines, index)
             if order == "relaxed":
-                if not re.search(r"\brelaxed(?: \(\w+\))?:", reason):
+                if not re.search(r"\brelaxed(?: \([^)]*\))?:", reason):
                     errors.append(f"{where}: {match.group(0)} has no comment 'relaxed: why'")
                 continue
             # "order: release ..." and "order: seq_cst, acquire: ..."
-            pairs = re.findall(r"\b([a-z_]+)((?:,? \[[A-Z]{2,6}-[0-9]+\])+)", reason)
+            pairs = re.findall(r"\b([a-z_]+)((?:,?\s+\[[A-Z]{2,6}-[0-9]+\])+)", reason)
             named = [(label, kind) for kind, found in pairs for label in LABEL.findall(found)]
             if "order:" not in reason or order not in [kind for _, kind in named]:
                 errors.append(f"{where}: {match.group(0)} has no comment 'order: {order} [LABEL-n]'")

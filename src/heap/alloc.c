@@ -215,7 +215,7 @@ free_remote_in_section(struct hh_heap *heap, void *block, struct hhi_slab **larg
     if ((uintptr_t)block != hhi_slab_base(slab))
         return HH_BAD_INTERIOR;
     uint8_t live = 1;
-    // order: acq_rel: the winner alone ends the run, after all accesses to the block.
+    // order: acq_rel [SL-6] the winner alone ends the run, after all accesses to the block.
     if (!hh_cas_strong_acq_rel(&slab->large_live, &live, 0))
         return HH_BAD_NOT_LIVE;
     *large = slab;

@@ -167,8 +167,8 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     // relaxed: fixed while carved.
     *zeroed = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
     runs_enter(heap, slab);
-    // order: release: the block begins to live with its run described and in the heap's list, where
-    // whoever frees it, rightly or wrongly, finds it.
+    // order: release [SL-6] the block begins to live with its run described and in the heap's list,
+    // where whoever frees it, rightly or wrongly, finds it.
     hh_store_release(&slab->large_live, 1);
     return (void *)hhi_slab_base(slab);
 }

@@ -46,14 +46,14 @@ slab_owner(struct hhi_slab *slab)
 static bool
 token_take(struct hhi_slab *slab)
 {
-    // order: seq_cst [SL-2]; acquire: what its last holder did.
+    // order: seq_cst [SL-2]; acquire [SL-3] what its last holder did.
     return hh_exchange_seq_cst(&slab->token, 1) == 0;
 }
 
 static void
 token_give(struct hhi_slab *slab)
 {
-    // order: seq_cst [SL-2] comes before the scan of the links; release: owner and lists [SL-3].
+    // order: seq_cst [SL-2] comes before the scan of the links; release [SL-3] owner and lists.
     hh_exchange_seq_cst(&slab->token, 0);
 }
 

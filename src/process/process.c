@@ -118,7 +118,7 @@ fork_child(void)
     hhi_limbo_fork_done(true);
     hhi_debug_fork_done(true);
     hhi_heaps_fork_done(true);
-    hhi_guard_init(); // the barrier is registered per process
+    hhi_guard_init();          // the barrier is registered per process
     hhi_sweep_fork_done(true); // before the repairs below, which may start a sweeper
     hhi_threads_fork_child(hhi_self);
     hhi_region_fork_done(true);

@@ -3,6 +3,9 @@
  * process/process.h - how the library comes up, and what happens to it at fork and thread exit.
  *
  * Layer: process. May include: everything below. The one place that knows every module.
+ *
+ * Memory ordering
+ *   PR-1  up: release when the start is done -> acquire by every first use: what it has set up.
  */
 #ifndef HHI_PROCESS_PROCESS_H
 #define HHI_PROCESS_PROCESS_H

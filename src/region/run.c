@@ -40,7 +40,7 @@ struct region {
 static struct {
     struct hhi_lock lock;
     struct region *regions[REGIONS_MAX];
-    _Atomic uint32_t region_count; // only grows; read by anyone
+    _Atomic uint32_t region_count; // only grows; under the lock
     uint32_t next_granule;         // where the next region is tried
     struct region *spare;          // a record whose region could not be made
     size_t reserved_granules;
@@ -273,8 +273,8 @@ region_create(uint32_t granules, bool executable)
     if (runs.next_granule < first + granules)
         runs.next_granule = first + granules;
     runs.regions[index] = region;
-    // order: release [RN-1] publishes the region's record to readers without the lock.
-    hh_store_release(&runs.region_count, index + 1);
+    // relaxed: written and read under the lock.
+    hh_store_relaxed(&runs.region_count, index + 1);
     return region;
 }
 

@@ -21,10 +21,6 @@
  *   I1  a granule is free in exactly one region's map or belongs to exactly one run.
  *   I2  dirty implies free; free and not dirty implies that the pages read as zero.
  *   I3  granules at or above committed_granules are free and not dirty.
- *
- * Memory ordering
- *   RN-1  region_count: release after the region's record is filled -> acquire by readers that do
- *         not hold the lock.
  */
 #ifndef HHI_REGION_RUN_H
 #define HHI_REGION_RUN_H

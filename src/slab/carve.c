@@ -229,7 +229,7 @@ hhi_slab_retire(struct hhi_slab *slab)
     slab->retired_from = hh_load_relaxed(&slab->heap);
     hh_store_relaxed(&slab->heap, NULL);
     hhi_lock_enter(&limbo.lock);
-    // relaxed: read under the lock; an epoch that is too new can not come before the kind store.
+    // order: seq_cst [GD-2] after the kind store; an epoch that is too new can not come before it.
     slab->retired_epoch = hh_load_seq_cst(&hhi_guard_epoch);
     limbo_push(slab, class_index);
     // relaxed: written under the lock, which is held.

@@ -29,6 +29,7 @@
  *         the run's next use.
  *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by a
  *         sequentially consistent exchange and load.
+ *   GD-3  guard registered (release) -> walk over the list (acquire): the guard's link.
  *   GD-4  new epoch (release) -> section open (acquire): the retirements of older epochs. Else the
  *         section's reads might come before its read of the epoch and see a run of an older one.
  *

@@ -78,6 +78,7 @@ hhi_slab_collect(struct hhi_slab *slab)
                 continue;
             // order: acquire [SL-1] of the mark as it was written: the load of four links at once
             // finds marks, but is no operation on any of them.
+            // relaxed: the address of the links is fixed while carved.
             HH_CHECK(hh_load_acquire(&hh_load_relaxed(&slab->links)[base + lane]) ==
                      HHI_LINK_REMOTE);
             link_write(slab, base + lane, freed);

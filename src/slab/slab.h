@@ -63,6 +63,8 @@
  *         changes only in the hands of the token's holder.
  *   SL-4  inbox push (release) -> inbox take (acquire): inbox_next.
  *   SL-5  kind: release after the record is filled -> acquire before its other fields are used.
+ *   SL-6  large_live: release when the block begins -> the compare-and-swap that ends it: the run's
+ *         fields and its place in the heap's list.
  *
  * Progress: local take and free wait-free; remote mark and push lock-free; collect wait-free.
  */

@@ -195,9 +195,8 @@ static void
 resizing_keeps_contents(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {0,       1,       16,      17,      200,    1024,
-                                   1025,    9000,    65536,   262144,  262145, 400000,
-                                   1 << 20, 3 << 20, 9 << 20};
+    static const size_t sizes[] = {0,     1,      16,     17,     200,     1024,    1025,   9000,
+                                   65536, 262144, 262145, 400000, 1 << 20, 3 << 20, 9 << 20};
     for (size_t from = 0; from < COUNT_OF(sizes); from++) {
         for (size_t to = 0; to < COUNT_OF(sizes); to++) {
             size_t kept = sizes[from] < sizes[to] ? sizes[from] : sizes[to];
