@@ -419,6 +419,12 @@ hhi_heap_destroy(struct hh_heap *heap)
 void
 hhi_heap_orphan(struct hh_heap *heap)
 {
+    hh_heap_stats stats;
+    hhi_heap_get_stats(heap, &stats);
+    if (stats.live_blocks == 0) {
+        hhi_heap_destroy(heap);
+        return;
+    }
     // The blocks stay as they are: the heap is kept, and nobody can name it any more.
     hhi_lock_enter(&heap->lock);
     heap->ended = true;

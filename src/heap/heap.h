@@ -39,7 +39,7 @@ hh_status hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, 
 // Frees all blocks at once; heap must not be the default one.
 void hhi_heap_destroy(struct hh_heap *heap);
 // The owner object is gone but its blocks stay readable until the process ends (DECISION 3): every
-// later free of one is refused, the pages are kept.
+// later free of one is refused, the pages are kept. Without a live block the heap is destroyed.
 void hhi_heap_orphan(struct hh_heap *heap);
 
 // Any size and level. NULL when refused. errno is left alone.

@@ -177,6 +177,28 @@ a_heap_has_the_name_it_was_given(void **state)
     assert_string_equal(hhi_heap_name(hhi_heap_default()), "default");
 }
 
+// A heap object that ended with no block left leaves nothing behind.
+static void
+orphaned_heaps_without_a_live_block_are_ended(void **state)
+{
+    (void)state;
+    hh_stats before, after;
+    for (int round = 0; round < 2000; round++) {
+        struct hh_heap *heap;
+        assert_int_equal(hhi_heap_create(HHI_HEAP_HOST, 0, 0, NULL, &heap), HH_OK);
+        void *block = hhi_heap_alloc(heap, 100, HHI_LEVEL_TASK);
+        assert_non_null(block);
+        assert_int_equal(hhi_heap_free(heap, block), 0);
+        hhi_heap_orphan(heap);
+        if (round == 100)
+            hhi_get_stats(&before);
+    }
+    hhi_get_stats(&after);
+    assert_int_equal(after.heaps, before.heaps);
+    assert_int_equal(after.metadata_bytes, before.metadata_bytes);
+    assert_int_equal(after.all.slab_count, before.all.slab_count);
+}
+
 int
 main(void)
 {
@@ -186,6 +208,7 @@ main(void)
         cmocka_unit_test(blocks_of_an_ended_heap_are_refused),
         cmocka_unit_test(ending_a_heap_frees_the_blocks_of_all_threads),
         cmocka_unit_test(an_orphaned_heap_s_blocks_stay_readable_and_are_never_freed),
+        cmocka_unit_test(orphaned_heaps_without_a_live_block_are_ended),
         cmocka_unit_test(a_heap_has_the_name_it_was_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
