@@ -71,20 +71,28 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(history.changes([10, 10.1, 9.9, 10, 12, 12.1, 12, 12.1, 10]),
                          {4: 1, 8: -1})
 
-    def test_counts_beyond_half_a_percent_are_out_of_tolerance(self):
+    def test_counts_beyond_half_a_percent_are_worse_or_better(self):
         golden = {"counts": {"malloc/a": 100000, "malloc/b": 100000}, "mix": {}}
-        self.assertEqual(counts.compare(golden, {"counts": {"malloc/a": 100400,
-                                                            "malloc/b": 99600}, "mix": {}}), [])
-        self.assertEqual(len(counts.compare(golden, {"counts": {"malloc/a": 100600,
-                                                                "malloc/b": 99400}, "mix": {}})), 2)
-        self.assertEqual(len(counts.compare(golden, {"counts": {"malloc/a": 100000}, "mix": {}})), 1)
+        near = {"counts": {"malloc/a": 100400, "malloc/b": 99600}, "mix": {}}
+        far = {"counts": {"malloc/a": 100600, "malloc/b": 99400}, "mix": {}}
+        one = {"counts": {"malloc/a": 100000}, "mix": {}}
+        self.assertEqual(counts.compare(golden, near), ([], []))
+        self.assertEqual([len(lines) for lines in counts.compare(golden, far)], [1, 1])
+        self.assertEqual([len(lines) for lines in counts.compare(golden, one)], [1, 0])
+
+    def test_a_locked_instruction_more_is_worse(self):
+        kinds = dict.fromkeys(counts.CLASSES, 2.0)
+        golden = {"counts": {}, "mix": {"malloc/a": kinds}}
+        found = {"counts": {}, "mix": {"malloc/a": dict(kinds, locked=3.0)}}
+        self.assertEqual(len(counts.compare(golden, found)[0]), 1)
 
     def test_memory_beyond_tolerance_is_named(self):
         golden = {"row": {"peak_kib": 10000, "ended_kib": 10000, "faults": 1000, "mappings": 50,
                           "system_calls": 0}}
         leak = {"row": dict(golden["row"], ended_kib=10300)}
-        self.assertEqual(footprint.compare(golden, golden), [])
-        self.assertEqual(len(footprint.compare(golden, leak)), 1)
+        self.assertEqual(footprint.compare(golden, golden), ([], []))
+        self.assertEqual([len(lines) for lines in footprint.compare(golden, leak)], [1, 0])
+        self.assertEqual([len(lines) for lines in footprint.compare(leak, golden)], [0, 1])
 
 
 class Instructions(unittest.TestCase):

@@ -148,23 +148,24 @@ def compiler():
 
 
 def compare(golden, found):
-    """Lines that say what is out of tolerance."""
-    wrong = []
+    """(what is worse than the golden file or missing, what is better), as lines."""
+    worse, better = [], []
     for name, want in golden["counts"].items():
         have = found["counts"].get(name)
         if have is None:
-            wrong.append(f"{name}: not measured")
+            worse.append(f"{name}: not measured")
         elif abs(have - want) > max(TOLERANCE * want, 1):
-            wrong.append(f"{name}: {have} instructions, golden {want} "
-                         f"({100 * (have - want) / want:+.2f} %)")
+            (worse if have > want else better).append(
+                f"{name}: {have} instructions, golden {want} ({100 * (have - want) / want:+.2f} %)")
     for name in found["counts"].keys() - golden["counts"].keys():
-        wrong.append(f"{name}: not in the golden file")
+        worse.append(f"{name}: not in the golden file")
     for name, want in golden["mix"].items():
-        have = found["mix"].get(name, {})
         for kind in CLASSES:
-            if abs(have.get(kind, -1) - want[kind]) > max(TOLERANCE * want[kind], 0.01):
-                wrong.append(f"{name}: {kind} {have.get(kind)}, golden {want[kind]}")
-    return wrong
+            have = found["mix"].get(name, {}).get(kind, float("inf"))
+            if abs(have - want[kind]) > max(TOLERANCE * want[kind], 0.01):
+                (worse if have > want[kind] else better).append(
+                    f"{name}: {kind} {have}, golden {want[kind]}")
+    return worse, better
 
 
 def main(args):
@@ -193,8 +194,10 @@ def main(args):
         print(f"counts: skipped, the golden file is for {golden['compiler']}, "
               f"this is {found['compiler']}")
         return 77
-    wrong = compare(golden, found)
-    for line in wrong:
-        print(f"counts: {line}")
-    print(f"counts: {len(found['counts'])} paths, {len(wrong)} out of tolerance")
-    return 1 if wrong else 0
+    worse, better = compare(golden, found)
+    for line in worse:
+        print(f"counts: WORSE {line}")
+    for line in better:
+        print(f"counts: better, record it with --update: {line}")
+    print(f"counts: {len(found['counts'])} paths, {len(worse)} figures worse, {len(better)} better")
+    return 1 if worse else 0

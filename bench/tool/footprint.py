@@ -53,14 +53,15 @@ def measure(library):
 
 
 def compare(golden, found):
-    """Lines for what grew, and lines for what shrank: both end the golden file's truth."""
-    wrong = []
+    """(what grew, what shrank), as lines."""
+    worse, better = [], []
     for name, want in golden.items():
         for key, value in want.items():
             have = found[name][key]
             if abs(have - value) > max(TOLERANCE * value, SLACK[key]):
-                wrong.append(f"{name}: {key} {have}, golden {value}")
-    return wrong
+                (worse if have > value else better).append(
+                    f"{name}: {key} {have}, golden {value}")
+    return worse, better
 
 
 def main(args):
@@ -76,8 +77,10 @@ def main(args):
     if not GOLDEN.exists():
         print("footprint: no golden file; scripts/bench footprint --update writes it")
         return 77
-    wrong = compare(json.loads(GOLDEN.read_text()), found)
-    for line in wrong:
-        print(f"footprint: {line}")
-    print(f"footprint: {len(found)} rows, {len(wrong)} figures out of tolerance")
-    return 1 if wrong else 0
+    worse, better = compare(json.loads(GOLDEN.read_text()), found)
+    for line in worse:
+        print(f"footprint: WORSE {line}")
+    for line in better:
+        print(f"footprint: better, record it with --update: {line}")
+    print(f"footprint: {len(found)} rows, {len(worse)} figures worse, {len(better)} better")
+    return 1 if worse else 0
