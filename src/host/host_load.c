@@ -103,7 +103,7 @@ hhi_host_register_callback(IHostMemoryManager *self, ICLRMemoryNotificationCallb
     return registered ? S_OK : E_OUTOFMEMORY;
 }
 
-// Whether a region of ours has a granule in [start, end).
+// Whether a region of ours has a granule in [start, end), or one that holds start.
 static bool
 needs_finds_region(uintptr_t start, uintptr_t end)
 {
@@ -138,7 +138,7 @@ hhi_host_needs_address_space(IHostMemoryManager *self, void *start, size_t size_
         return E_OUTOFMEMORY;
     int saved_errno = errno;
     (void)hhi_trim();
-    bool blocked = start != NULL && needs_finds_region(first, first + (size_bytes | !size_bytes));
+    bool blocked = start != NULL && needs_finds_region(first, first + size_bytes);
     errno = saved_errno;
     return blocked ? E_OUTOFMEMORY : S_OK;
 }

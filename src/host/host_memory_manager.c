@@ -4,6 +4,7 @@
 #include "host/host_memory_manager.h"
 
 #include "base/atomic.h"
+#include "heap/limit.h"
 #include "host/host_dead.h"
 #include "host/host_load.h"
 #include "host/host_malloc.h"
@@ -35,6 +36,7 @@ manager_create_malloc(IHostMemoryManager *self, uint32_t type, IHostMalloc **obj
     *object = NULL;
     if ((type & ~MALLOC_TYPE_ALL) != 0)
         return E_INVALIDARG;
+    hhi_limit_prepare_reserve(); // for process-critical requests (DECISION 45); once
     return hhi_host_malloc_create((type & MALLOC_EXECUTABLE) != 0, object);
 }
 

@@ -101,6 +101,7 @@ monitor_run(void *arg)
 {
     (void)arg;
     bool pressure = false;
+    pthread_setname_np(pthread_self(), "hostheap-notify");
     for (;;) {
         // order: acquire [MN-1] a registration after this load ends the sleep below.
         uint32_t wake = hh_load_acquire(&monitor.wake);

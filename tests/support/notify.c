@@ -92,10 +92,19 @@ notify_calls(struct notify *n)
     return calls;
 }
 
+uint32_t
+notify_last(struct notify *n)
+{
+    pthread_mutex_lock(&n->lock);
+    uint32_t last = n->last;
+    pthread_mutex_unlock(&n->lock);
+    return last;
+}
+
 // What is waited for.
 struct notify_goal {
     bool by_call;
-    uint32_t available;
+    uint32_t available; // 0 = any
     unsigned after_calls;
     bool by_references;
     uint32_t references;
@@ -105,7 +114,7 @@ static bool
 notify_reached(const struct notify *n, const struct notify_goal *goal)
 {
     if (goal->by_call)
-        return n->calls > goal->after_calls && n->last == goal->available;
+        return n->calls > goal->after_calls && (goal->available == 0 || n->last == goal->available);
     if (goal->by_references)
         return n->references == goal->references;
     return n->inside;
@@ -131,6 +140,12 @@ notify_wait_for(struct notify *n, uint32_t available, unsigned after_calls)
 {
     return notify_wait(n, &(struct notify_goal){
                               .by_call = true, .available = available, .after_calls = after_calls});
+}
+
+bool
+notify_wait_calls(struct notify *n, unsigned more_than)
+{
+    return notify_wait_for(n, 0, more_than);
 }
 
 bool

@@ -32,8 +32,11 @@ void notify_init(struct notify *n);
 // With one reference for the test itself taken away, so that the count is what others hold.
 uint32_t notify_references(struct notify *n);
 unsigned notify_calls(struct notify *n);
-// Wait until a call brought this value (after the given number of calls), or until a minute passed.
+uint32_t notify_last(struct notify *n);
+// Wait until a call brought this value (after the given number of calls), until there were more
+// calls, until others hold so many references, or until a call is running; a minute at most.
 bool notify_wait_for(struct notify *n, uint32_t available, unsigned after_calls);
+bool notify_wait_calls(struct notify *n, unsigned more_than);
 bool notify_wait_references(struct notify *n, uint32_t references);
 bool notify_wait_inside(struct notify *n);
 void notify_let_go(struct notify *n);
