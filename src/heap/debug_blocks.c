@@ -129,6 +129,7 @@ tracked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     struct hhi_debug_record *records = records_take(class_index, hhi_class_blocks(class_index));
     hhi_lock_enter(&heap->lock);
     slab->records = records;
+    slab->credit = 0; // counts live blocks here
     tracked_push_locked(heap, slab, class_index);
     hhi_lock_leave(&heap->lock);
     return slab;
@@ -148,6 +149,7 @@ tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_
         // relaxed (all): changed under the heap's lock only.
         hhi_link *links = hh_load_relaxed(&slab->links);
         slab->freed = hh_load_relaxed(&links[index]);
+        slab->credit++;
         hh_store_relaxed(&links[index], HHI_LINK_LIVE);
         if (slab->records != NULL)
             slab->records[index] = *record;
@@ -166,6 +168,7 @@ hhi_debug_free(struct hhi_slab *slab, uint32_t index)
     struct hh_heap *heap = hh_load_relaxed(&slab->heap);
     unsigned class_index = hh_load_relaxed(&slab->class_index);
     hhi_link *link = &hh_load_relaxed(&slab->links)[index];
+    bool ended = false;
     hhi_lock_enter(&heap->lock);
     bool live =
         hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB && hh_load_relaxed(link) == HHI_LINK_LIVE;
@@ -176,8 +179,16 @@ hhi_debug_free(struct hhi_slab *slab, uint32_t index)
             slab->records[index] = (struct hhi_debug_record){0};
         if (slab->state != HHI_SLAB_PARTIAL)
             tracked_push_locked(heap, slab, class_index);
+        // One slab of each class is kept for the next block.
+        ended = --slab->credit == 0 && (slab->next != NULL || slab->previous != NULL);
+        if (ended) {
+            tracked_remove_locked(heap, slab, class_index);
+            hhi_debug_forget_locked(slab);
+        }
     }
     hhi_lock_leave(&heap->lock);
+    if (ended)
+        hhi_heap_retire_slab(slab); // it has no owner, its token was never given
     return live ? 0 : HH_BAD_NOT_LIVE;
 }
 

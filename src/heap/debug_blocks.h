@@ -5,7 +5,8 @@
  * Layer: heap. May include: base, meta, slab, heap.
  *
  * Such blocks lie in tracked slabs, which no cache owns: all their allocations and frees go the
- * slow path, under the heap's lock, and so the fast paths need no test for them. A tracked slab has
+ * slow path, under the heap's lock, and so the fast paths need no test for them. A tracked slab that
+ * becomes empty is retired if its class has another one with free blocks. A tracked slab has
  * an array of records beside its links; a large block has a single record.
  *
  * File names are copied (first 255 bytes) into a table of strings that is never given back.

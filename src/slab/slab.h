@@ -149,11 +149,12 @@ struct hhi_slab {
         struct hhi_slab *previous;    // partial list or shared list
         struct hh_heap *retired_from; // in limbo: the heap it belonged to
     };
-    struct hhi_slab *heap_next, *heap_previous; // all of a heap's runs, under the heap's lock
+    struct hhi_slab *heap_next; // all of a heap's runs, under the heap's lock
     union {
-        struct hhi_debug_record *records; // tracked: one per block, under the heap's lock
-        uint64_t retired_epoch;           // in limbo: the epoch of the retirement
+        struct hhi_slab *heap_previous; // as heap_next
+        uint64_t retired_epoch;         // in limbo: the epoch of the retirement
     };
+    struct hhi_debug_record *records; // tracked: one per block, under the heap's lock; else NULL
 };
 static_assert(sizeof(struct hhi_slab) == HHI_RECORD_BYTES, "a record per granule");
 static_assert(offsetof(struct hhi_slab, freed) == 64, "what the owner writes has its own line");

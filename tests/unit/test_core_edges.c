@@ -126,6 +126,48 @@ heaps_that_come_and_go_leave_no_records_behind(void **state)
     assert_int_equal(hhi_meta_bytes(), before_bytes);
 }
 
+static void
+host_heaps_without_blocks_leave_nothing_behind(void **state)
+{
+    (void)state;
+    size_t before_bytes = 0;
+    struct hhi_run_stats before, after;
+    for (int round = 0; round < 3000; round++) {
+        struct hh_heap *heap;
+        assert_int_equal(hhi_heap_create(HHI_HEAP_HOST, 0, 0, NULL, &heap), HH_OK);
+        assert_int_equal(hhi_heap_free(heap, core_alloc(heap, 64)), 0);
+        hhi_heap_orphan(heap);
+        if (round == 100) {
+            before_bytes = hhi_meta_bytes();
+            hhi_run_read_stats(&before);
+        }
+    }
+    hhi_run_read_stats(&after);
+    assert_int_equal(hhi_meta_bytes(), before_bytes);
+    assert_int_equal(after.committed_bytes, before.committed_bytes);
+}
+
+static void
+slabs_of_debug_blocks_go_back_when_they_are_empty(void **state)
+{
+    (void)state;
+    static void *blocks[1000];
+    hh_heap_stats stats;
+    struct hh_heap *heap = core_heap();
+    for (int round = 0; round < 3; round++) {
+        for (int block = 0; block < 1000; block++) {
+            blocks[block] = hhi_heap_alloc_debug(heap, 4000, HHI_LEVEL_TASK, "file.c", block);
+            assert_non_null(blocks[block]);
+        }
+        for (int block = 0; block < 1000; block++)
+            assert_int_equal(hhi_heap_free(heap, blocks[(block * 7) % 1000]), 0);
+        hhi_heap_get_stats(heap, &stats);
+        assert_int_equal(stats.slab_count, 1);
+        assert_int_equal(hhi_heap_free(heap, blocks[999]), HH_BAD_NOT_LIVE);
+    }
+    hhi_heap_destroy(heap);
+}
+
 enum { LEFT_BLOCKS = 400, LEFT_BYTES = 1024 };
 
 static struct {
@@ -255,6 +297,8 @@ main(void)
         cmocka_unit_test(a_heap_may_be_ended_while_another_thread_trims),
         cmocka_unit_test(a_run_goes_to_another_heap_only_after_the_sections_that_may_know_it),
         cmocka_unit_test(heaps_that_come_and_go_leave_no_records_behind),
+        cmocka_unit_test(host_heaps_without_blocks_leave_nothing_behind),
+        cmocka_unit_test(slabs_of_debug_blocks_go_back_when_they_are_empty),
         cmocka_unit_test(blocks_of_a_thread_that_ended_are_taken_again_after_they_are_freed),
         cmocka_unit_test(memory_that_is_being_given_back_is_waited_for_at_a_limit),
         cmocka_unit_test(a_thread_without_memory_for_its_record_frees_blocks_of_others),
