@@ -76,7 +76,7 @@ public static class Workload
     {
         var random = new Random(seed);
         var blocks = new IntPtr[64];
-        for (int i = 0; i < rounds * 80; i++) {
+        for (int i = 0; i < rounds * 40; i++) {
             int slot = random.Next(blocks.Length);
             if (blocks[slot] != IntPtr.Zero) {
                 if (Marshal.ReadInt32(blocks[slot]) != slot)
@@ -106,7 +106,7 @@ public static class Workload
 
     static bool NativeStrings(int seed, int rounds)
     {
-        for (int i = 0; i < rounds * 40; i++) {
+        for (int i = 0; i < rounds * 25; i++) {
             string text = new string('x', i % 200) + seed;
             if ((int)strlen(text) != text.Length)
                 return false;
