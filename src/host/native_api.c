@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "heap/heap.h"
+#include "heap/heap_fast.h"
 
 #define NATIVE_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
 
@@ -63,7 +64,7 @@ hh_heap_default(void)
 void *
 hh_heap_alloc(hh_heap *heap, size_t size_bytes)
 {
-    return hhi_heap_alloc(heap, size_bytes, HHI_LEVEL_TASK);
+    return hhi_heap_alloc_fast(heap, size_bytes, HHI_LEVEL_TASK);
 }
 
 void *
@@ -102,10 +103,18 @@ hh_heap_realloc(hh_heap *heap, void *block, size_t size_bytes, void **result)
     return *result != NULL ? HH_OK : HH_E_NO_MEMORY;
 }
 
+static HH_SLOW hh_status
+native_free_slow(hh_heap *heap, void *block)
+{
+    return block == NULL ? HH_OK : native_status_of(hhi_heap_free(heap, block));
+}
+
 hh_status
 hh_heap_free(hh_heap *heap, void *block)
 {
-    return block == NULL ? HH_OK : native_status_of(hhi_heap_free(heap, block));
+    if (hh_likely(hhi_heap_free_quick(heap, block)))
+        return HH_OK;
+    return native_free_slow(heap, block);
 }
 
 hh_status
