@@ -102,7 +102,7 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
     // relaxed (all): equal to this cache only if this thread stored it, and what else it stored.
-    if (hh_unlikely(hh_load_relaxed(&slab->owner) != cache))
+    if (hh_unlikely(!hh_equals_relaxed(&slab->owner, cache)))
         return false;
     if (sized && hh_unlikely(!hhi_block_size_fits(hh_load_relaxed(&slab->block_bytes), size_bytes)))
         return false;
