@@ -240,6 +240,9 @@ typedef struct hh_stats {
     size_t metadata_bytes;  /* the library's own records */
     uint64_t purged_bytes;  /* given back to the system since start */
     uint64_t system_calls;  /* calls to the kernel for memory since start */
+    size_t
+        acquired_ranges;   /* what the runtime said it mapped itself: AcquiredVirtualAddressSpace */
+    size_t acquired_bytes; /* their sizes */
 } hh_stats;
 
 /*

@@ -8,6 +8,7 @@
 #include "heap/sweep.h"
 #include "meta/meta_arena.h"
 #include "os/os.h"
+#include "region/address_notice.h"
 #include "region/run.h"
 
 // ---- Ownership ----------------------------------------------------------------------------------
@@ -174,6 +175,10 @@ hhi_get_stats(hh_stats *stats)
     stats->purged_bytes = runs.purged_bytes + hhi_sweep_purged_in_slabs();
     // relaxed: a statistic.
     stats->system_calls = hh_load_relaxed(&hhi_os_calls);
+    struct hhi_notice_stats notices;
+    hhi_notice_read_stats(&notices);
+    stats->acquired_ranges = notices.ranges;
+    stats->acquired_bytes = notices.bytes;
 }
 
 size_t

@@ -41,6 +41,8 @@ static const struct stats_row stats_process_rows[] = {
     STATS_PROCESS_ROW(metadata_bytes, "bytes of own records"),
     STATS_PROCESS_ROW(purged_bytes, "bytes given back so far"),
     STATS_PROCESS_ROW(system_calls, "system calls for memory"),
+    STATS_PROCESS_ROW(acquired_ranges, "ranges the runtime mapped"),
+    STATS_PROCESS_ROW(acquired_bytes, "bytes the runtime mapped"),
 };
 
 static const struct stats_row stats_heap_rows[] = {

@@ -2,6 +2,7 @@
 // region/address_notice.c - see address_notice.h.
 #include "region/address_notice.h"
 
+#include "base/atomic.h"
 #include "meta/meta_arena.h"
 #include "os/lock.h"
 
@@ -13,13 +14,22 @@ struct notice {
     size_t size_bytes;
 };
 
-// All under the lock.
+// Written under the lock; the counts are read without it.
 static struct {
     struct hhi_lock lock;
     struct notice *buckets[BUCKETS];
     struct notice *free;
-    struct hhi_notice_stats stats;
+    _Atomic(size_t) ranges;
+    _Atomic(size_t) bytes;
 } notices;
+
+static void
+notice_count_locked(size_t ranges, size_t bytes)
+{
+    // relaxed (both): statistics.
+    (void)hh_fetch_add_relaxed(&notices.ranges, ranges);
+    (void)hh_fetch_add_relaxed(&notices.bytes, bytes);
+}
 
 static struct notice **
 notice_bucket(uintptr_t start)
@@ -64,10 +74,10 @@ hhi_notice_add(uintptr_t start, size_t size_bytes)
     if (notice == NULL && (notice = notice_take_locked()) != NULL) {
         *notice = (struct notice){.start = start};
         *link = notice;
-        notices.stats.ranges++;
+        notice_count_locked(1, 0);
     }
     if (notice != NULL) {
-        notices.stats.bytes += size_bytes - notice->size_bytes;
+        notice_count_locked(0, size_bytes - notice->size_bytes);
         notice->size_bytes = size_bytes;
     }
     hhi_lock_leave(&notices.lock);
@@ -81,8 +91,7 @@ hhi_notice_remove(uintptr_t start)
     struct notice *notice = *link;
     if (notice != NULL) {
         *link = notice->next;
-        notices.stats.ranges--;
-        notices.stats.bytes -= notice->size_bytes;
+        notice_count_locked((size_t)-1, (size_t)0 - notice->size_bytes);
         notice->next = notices.free;
         notices.free = notice;
     }
@@ -93,9 +102,9 @@ hhi_notice_remove(uintptr_t start)
 void
 hhi_notice_read_stats(struct hhi_notice_stats *stats)
 {
-    hhi_lock_enter(&notices.lock);
-    *stats = notices.stats;
-    hhi_lock_leave(&notices.lock);
+    // relaxed (both): statistics.
+    stats->ranges = hh_load_relaxed(&notices.ranges);
+    stats->bytes = hh_load_relaxed(&notices.bytes);
 }
 
 void

@@ -7,7 +7,8 @@
  * A notice is a start address and a size. Notices say nothing about memory of ours and change no
  * mapping; they are kept for statistics. A second notice with the same start replaces the first.
  *
- * Thread rules: any thread; takes a lock (rank: after every lock of the caller but meta).
+ * Thread rules: any thread; add and remove take a lock (rank: after every lock of the caller but
+ * meta).
  * Failure: a notice that finds no memory for its record is not kept.
  * Source: contract AS-3, AS-4, AS-5 (DECISION 44).
  */

@@ -196,6 +196,26 @@ notices_always_succeed(void **state)
         assert_int_equal(released(i << 20), S_OK);
 }
 
+// AS-3, AS-4: kept for statistics; a second notice of a start replaces the first.
+static void
+notices_appear_in_the_statistics(void **state)
+{
+    (void)state;
+    hh_stats before, after;
+    assert_int_equal(hh_get_stats(&before), HH_OK);
+    assert_int_equal(acquired(0x510000000, 8192), S_OK);
+    assert_int_equal(acquired(0x520000000, 4096), S_OK);
+    assert_int_equal(acquired(0x520000000, 12288), S_OK);
+    assert_int_equal(hh_get_stats(&after), HH_OK);
+    assert_int_equal(after.acquired_ranges, before.acquired_ranges + 2);
+    assert_int_equal(after.acquired_bytes, before.acquired_bytes + 20480);
+    assert_int_equal(released(0x510000000), S_OK);
+    assert_int_equal(released(0x520000000), S_OK);
+    assert_int_equal(hh_get_stats(&after), HH_OK);
+    assert_int_equal(after.acquired_ranges, before.acquired_ranges);
+    assert_int_equal(after.acquired_bytes, before.acquired_bytes);
+}
+
 static hh_memory_basic_information
 query(const void *address)
 {
@@ -248,6 +268,7 @@ main(void)
         cmocka_unit_test(needs_over_live_blocks_is_refused),
         cmocka_unit_test(needs_gives_back_what_is_retained),
         cmocka_unit_test(notices_always_succeed),
+        cmocka_unit_test(notices_appear_in_the_statistics),
         cmocka_unit_test(notices_change_nothing_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
