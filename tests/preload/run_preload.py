@@ -160,8 +160,11 @@ def python(runner):
     # answer on a stream that statistics must not get into.
     report = runner.run(python3, "-m", "test", "-w", "-j3", "--timeout=200", *tests,
                         statistics=False)
-    return "\n".join(line for line in report.splitlines()
-                     if line.startswith(("All ", "Total tests", "Tests result", "Result")))
+    missing = [name for name in tests if name not in report]
+    result = [line for line in report.splitlines() if line.startswith("Tests result:")]
+    if missing or not result or not result[-1].endswith("SUCCESS"):
+        raise RuntimeError(f"{missing} {result}\n{report[-2000:]}")
+    return f"{len(tests)} files of tests passed"
 
 
 def sqlite(runner):
