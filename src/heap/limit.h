@@ -14,8 +14,10 @@
  *   process        served                  purge, retry; then the reserve; then up to three more
  *                                          tries within 50 ms; then fail
  *
- * Purging means handing retained free memory back, which is done before anybody is refused. A
- * request that could not fit even an empty budget is refused at once, without purging.
+ * Purging means handing retained free memory back, which is done before anybody is refused. Blocks
+ * that other threads have freed in the slabs of a thread that is alive but does not allocate are
+ * not retained memory: only that thread collects them, until then they stay counted. A request
+ * that could not fit even an empty budget is refused at once, without purging.
  *
  * The reserve has two faces. Against a limit it is an amount by which process-critical requests
  * may pass a hard limit; it is there again as soon as the count falls below the limit. Against the
