@@ -9,6 +9,8 @@ if(HOSTHEAP_DROPIN)
     list(APPEND products hostheap_malloc)
     list(APPEND modules hostheap-malloc)
     install(FILES ${HOSTHEAP_MALLOC_OBJECT} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(PROGRAMS ${PROJECT_SOURCE_DIR}/scripts/hostheap-run
+            DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 install(TARGETS ${products} EXPORT hostheapTargets)

@@ -57,6 +57,10 @@ cc -O2 -DEXPECT_MALLOC=0 -I"$prefix/include" "$here/consumer.c" -L"$lib" -lhosth
     -o "$work/preloaded_not"
 step "libhostheap.so leaves malloc alone" "$work/preloaded_not"
 
+# The wrapper finds the library beside the folder it is installed in.
+step "hostheap-run" env -u LD_LIBRARY_PATH "$prefix/bin/hostheap-run" --json true 2>"$work/stats"
+grep -q '^{"version":"'"$version"'"' "$work/stats"
+
 # The README's example compiles, runs, and says what it says.
 sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | grep -v '^```' >"$work/readme.c"
 cc -Wall -Wextra -Werror -I"$prefix/include" "$work/readme.c" -L"$lib" -lhostheap -o "$work/readme"
