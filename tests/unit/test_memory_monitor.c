@@ -17,14 +17,6 @@
 
 enum { LOW = eMemoryAvailableLow, NEUTRAL = eMemoryAvailableNeutral };
 
-// The child of a fork starts a thread, which the thread sanitizer does not like by itself.
-const char *__tsan_default_options(void);
-const char *
-__tsan_default_options(void)
-{
-    return "die_after_fork=0";
-}
-
 static struct fake_root root;
 static struct notify first, second;
 
@@ -300,6 +292,8 @@ static void
 the_child_of_a_fork_has_no_thread_until_it_registers(void **state)
 {
     (void)state; // [NO-4]
+    if (HH_TSAN)
+        skip(); // it can not follow a new thread that gets the identity of one left in the parent
     first.held = true;
     assert_int_equal(hhi_host_register_callback(NULL, &first.object), S_OK);
     assert_true(notify_wait_inside(&first));
