@@ -77,6 +77,7 @@ an_idle_process_gives_memory_back_by_itself(void **state)
 {
     (void)state;
     hhi_opt.decay_ms = 100;
+    hhi_opt.background = true;
     hold_much(NULL);
     free_all(NULL);
     assert_true(retained_bytes() > 0 || little_is_retained(&(size_t){1 << 20}));
@@ -177,7 +178,6 @@ without_a_helper_thread_busy_threads_give_memory_back(void **state)
         hhi_os_sleep_ms(1);
     }
     assert_true(retained_bytes() <= (size_t)4 << 20);
-    hhi_opt.background = true;
 }
 
 #define RETURN_TEST(f) cmocka_unit_test_setup_teardown(f, heap_make, heap_end)
