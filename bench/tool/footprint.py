@@ -52,6 +52,12 @@ def measure(library):
     return found
 
 
+def place():
+    """What the figures depend on beside the code: they are compared only where this is the same."""
+    here = machine.describe()
+    return {key: here[key] for key in ("compiler", "libc", "huge_pages", "cpus")}
+
+
 def compare(golden, found):
     """(what grew, what shrank), as lines."""
     worse, better = [], []
@@ -68,16 +74,21 @@ def main(args):
     if not shutil.which("strace"):
         print("footprint: skipped, strace is not installed")
         return 77
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() and not args.update else None
+    if golden and golden["place"] != place():
+        print(f"footprint: skipped, the golden file is for {golden['place']}, this is {place()}")
+        return 77
     found = measure(args.library or build.library())
     if args.update:
         GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        golden = {"place": place(), "rows": found}
+        GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
         print(f"footprint: wrote {GOLDEN.relative_to(machine.ROOT)}")
         return 0
-    if not GOLDEN.exists():
+    if not golden:
         print("footprint: no golden file; scripts/bench footprint --update writes it")
         return 77
-    worse, better = compare(json.loads(GOLDEN.read_text()), found)
+    worse, better = compare(golden["rows"], found)
     for line in worse:
         print(f"footprint: WORSE {line}")
     for line in better:
