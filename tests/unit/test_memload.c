@@ -163,8 +163,7 @@ garbage_in_meminfo_falls_back_to_sysinfo(void **state)
         "MemTotal:\nMemAvailable:\n",
         "MemTotal: x kB\nMemAvailable: 5 kB\n",
         "MemTotal: 0 kB\nMemAvailable: 0 kB\n",
-        "MemTotal: 99999999999999999999999 kB\n"
-        "MemAvailable: 1 kB\n",
+        "MemTotal: 99999999999999999999999 kB\nMemAvailable: 1 kB\n",
         "MemTotal: 8388608 kB\n",
         "no newline at all",
         "MemTotal",
