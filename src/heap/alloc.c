@@ -14,7 +14,11 @@
 
 enum {
     ALIGNMENT_MAX_BYTES = 1 << 30,
-    MOVE_FROM_BYTES = 1 << 20, // large blocks from here on are moved by the kernel, not copied
+    /*
+     * Large blocks from here on are moved by the kernel, not copied. Each move splits a kernel
+     * mapping, and a process may have 65,530: smaller blocks are too many for that.
+     */
+    MOVE_FROM_BYTES = 4 << 20,
 };
 
 // ---- Allocation ---------------------------------------------------------------------------------

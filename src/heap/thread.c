@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "heap/heap.h"
+#include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "meta/meta_arena.h"
 
@@ -221,7 +222,9 @@ void
 hhi_thread_exit(struct hhi_thread *thread)
 {
     HH_CHECK(thread == hhi_self);
+    size_t left_bytes = thread->main.partial_bytes + HHI_GRANULE_BYTES;
     thread_give_up(thread);
+    hhi_sweep_note(left_bytes); // its slabs may wait for a thread that never comes
 }
 
 struct hhi_thread *
