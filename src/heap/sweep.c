@@ -128,14 +128,14 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
             pass->purged_bytes += hhi_slab_purge_remote(slab);
         last = slab;
     }
-    if (alone)
-        cache->swept_head = first;
     // relaxed: only a guess for the exchange below.
     head = hh_load_relaxed(&cache->inbox);
     do {
         last->inbox_next = head;
         // order: release [SL-4] publishes inbox_next.
     } while (!hh_cas_weak_release(&cache->inbox, &head, first));
+    // What was pushed meanwhile lies below and has not been looked at.
+    cache->swept_head = alone && head == NULL ? first : NULL;
 }
 
 static void
