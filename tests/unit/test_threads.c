@@ -255,6 +255,7 @@ static void
 a_sleeping_owner_s_memory_goes_back(void **state)
 {
     (void)state;
+    hhi_opt.decay_ms = 100;
     shared.size_bytes = 8192;
     blocks_make(NULL); // this thread owns them, and does nothing from here on
     hhi_get_stats(&sleep_watch.before);
@@ -273,7 +274,7 @@ a_sleeping_owner_s_memory_goes_back(void **state)
 int
 main(void)
 {
-    hhi_opt.decay_ms = 100; // before the sweeper can run
+    hhi_opt.decay_ms = HHI_DECAY_OFF; // no sweeper takes slabs away, until the last test
     const struct CMUnitTest tests[] = {
         THREADS_TEST(blocks_freed_by_another_thread_come_back_to_their_owner),
         THREADS_TEST(memory_of_a_thread_that_ended_is_adopted),
