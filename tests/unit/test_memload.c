@@ -488,7 +488,7 @@ closing_leaves_no_descriptor_open(void **state)
 static void
 the_child_of_a_fork_opens_its_own(void **state)
 {
-    (void)state; // [ML-4, brief: reopened after fork]
+    (void)state; // [ML-4] descriptors are opened anew after fork
     v2_process("/app");
     v2_group("/sys/fs/cgroup/app", "max\n", "1073741824\n", 100 * MIB, 0);
     v2_group("/sys/fs/cgroup/child", "max\n", "536870912\n", 100 * MIB, 0);
