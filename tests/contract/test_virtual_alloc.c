@@ -187,7 +187,6 @@ more_than_the_address_space_has_is_out_of_memory(void **state)
 
 // ---- Forms ----
 
-// [VA-5]: base aligned, size rounded up, nothing charged to the kernel.
 // The thread sanitizer leaves programs little more than 1 TiB of addresses, in pieces.
 #if defined(__SANITIZE_THREAD__)
 #define BIG ((size_t)1 << 36)
@@ -195,6 +194,7 @@ more_than_the_address_space_has_is_out_of_memory(void **state)
 #define BIG ((size_t)1 << 40)
 #endif
 
+// [VA-5]: base aligned, size rounded up, nothing charged to the kernel.
 static void
 a_reserve_anywhere_is_aligned_and_rounded_to_pages(void **state)
 {
