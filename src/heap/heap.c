@@ -345,6 +345,9 @@ hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char
     hhi_lock_enter(&heaps.lock);
     heap->id = ++heaps.last_id;
     heap->next = heaps.first;
+    heap->back = &heaps.first;
+    if (heap->next != NULL)
+        heap->next->back = &heap->next;
     heaps.first = heap;
     heaps.count++;
     hhi_lock_leave(&heaps.lock);
@@ -402,10 +405,9 @@ hhi_heap_destroy(struct hh_heap *heap)
     HH_CHECK(heap != &hhi_default_heap);
     hhi_sweep_exclude(); // it may hold slabs of the heap in its hands
     hhi_lock_enter(&heaps.lock);
-    struct hh_heap **link = &heaps.first;
-    while (*link != heap)
-        link = &(*link)->next;
-    *link = heap->next;
+    *heap->back = heap->next;
+    if (heap->next != NULL)
+        heap->next->back = heap->back;
     heaps.count--;
     hhi_lock_leave(&heaps.lock);
     heap_release_runs(heap);

@@ -112,7 +112,8 @@ struct hh_heap {
     struct hhi_cache *caches;              // all its caches
     size_t slab_count;
     uint64_t slabs_carved, slabs_retired;
-    struct hh_heap *next; // list of heaps, under heaps.lock
+    struct hh_heap *next;  // list of heaps, under heaps.lock
+    struct hh_heap **back; // the link of that list that names this heap
     bool ended;
     char name[32];
     _Atomic uint64_t bad_frees;
