@@ -194,12 +194,16 @@ free_remote_block(struct hhi_slab *slab, void *block)
     if (!hh_cas_strong_seq_cst(link, &live, HHI_LINK_REMOTE))
         return HH_BAD_NOT_LIVE;
     // order: seq_cst [SL-2] (both).
-    if (hh_load_seq_cst(&slab->token) == 0 && hh_exchange_seq_cst(&slab->token, 1) == 0)
-        hhi_cache_notify(slab);
-    // relaxed: a hint for the sweeper. order: seq_cst [SL-2] the mark comes before the load.
-    else if (hh_load_relaxed(&slab->owner) == &hhi_cache_none &&
-             hh_load_seq_cst(&slab->touched) == 0)
+    bool told = hh_load_seq_cst(&slab->token) == 0 && hh_exchange_seq_cst(&slab->token, 1) == 0;
+    // order: seq_cst [SL-2] the mark comes before the load: the sweeper, who clears it and then
+    // looks, sees the mark, or this thread sees 0. relaxed: a hint for the sweeper.
+    bool touch = hh_load_seq_cst(&slab->touched) == 0;
+    if (touch)
         hh_store_relaxed(&slab->touched, 1);
+    if (told)
+        hhi_cache_notify(slab);
+    else if (touch)
+        hhi_sweep_note((size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT);
     return 0;
 }
 

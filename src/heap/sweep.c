@@ -111,7 +111,7 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
 {
     // relaxed: a first look.
     struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
-    if (head == NULL || head == cache->swept_head)
+    if (head == NULL)
         return;
     // order: acquire [SL-4] inbox_next of all that was pushed.
     struct hhi_slab *first = hh_exchange_acquire(&cache->inbox, NULL);
@@ -124,8 +124,12 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     bool alone = hhi_guard_advance() > taken_epoch;
     struct hhi_slab *last = first;
     for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
-        if (alone)
+        // relaxed: only slabs in which a block was freed since the last look.
+        if (alone && hh_load_relaxed(&slab->touched) != 0) {
+            // order: seq_cst [SL-2] before the look: a mark made later touches the slab again.
+            hh_store_seq_cst(&slab->touched, 0);
             pass->purged_bytes += hhi_slab_purge_remote(slab);
+        }
         last = slab;
     }
     // relaxed: only a guess for the exchange below.
@@ -134,8 +138,6 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
         last->inbox_next = head;
         // order: release [SL-4] publishes inbox_next.
     } while (!hh_cas_weak_release(&cache->inbox, &head, first));
-    // What was pushed meanwhile lies below and has not been looked at.
-    cache->swept_head = alone && head == NULL ? first : NULL;
 }
 
 static void

@@ -418,7 +418,6 @@ hhi_cache_reset(struct hhi_cache *cache)
     }
     cache->partial_bytes = 0;
     cache->shared_all = false;
-    cache->swept_head = NULL;
     // relaxed: nobody owns or frees blocks of this cache now.
     hh_store_relaxed(&cache->inbox, NULL);
 }

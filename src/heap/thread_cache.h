@@ -71,8 +71,7 @@ struct hhi_cache {
     struct hhi_cache *next_of_heap; // all caches of a heap, under its lock
     // Pushed to by other threads: a line of its own.
     _Atomic(struct hhi_slab *) inbox __attribute__((aligned(HH_CACHE_LINE_BYTES)));
-    struct hhi_slab *swept_head; // the sweeper's: head of the inbox it last looked through
-    uint32_t swept_drains;       // the sweeper's: thread->drains at that time
+    uint32_t swept_drains; // the sweeper's: thread->drains when it last came by
 };
 
 enum { HHI_RECENT_CACHES = 64 };
