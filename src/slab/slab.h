@@ -129,7 +129,7 @@ struct hhi_slab {
     _Atomic uint32_t token;     // [SL-2]
     _Atomic uint8_t kind;       // [SL-5]
     _Atomic uint8_t class_index;
-    _Atomic uint8_t touched; // a block was freed while the slab had no owner
+    _Atomic uint8_t touched; // another thread freed a block since the sweeper last looked
     _Atomic uint8_t flags;   // fixed while carved
     _Atomic uint32_t block_count;
     _Atomic uint32_t granules;

@@ -269,6 +269,31 @@ a_sleeping_owner_s_memory_goes_back(void **state)
     assert_int_equal(core_census(shared.heap), BLOCKS);
 }
 
+static void
+every_other_block_freed(void *first)
+{
+    for (size_t index = (size_t)first; index < BLOCKS; index += 2)
+        if (hhi_heap_free(shared.heap, shared.blocks[index]) != 0)
+            shared.failures++;
+}
+
+// A slab that a sweep has looked through already is looked at again when more of it is freed.
+static void
+what_is_freed_after_a_sweep_goes_back_too(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = 100;
+    shared.size_bytes = 8192;
+    blocks_make(NULL);
+    hhi_get_stats(&sleep_watch.before);
+    for (size_t first = 0; first < 2; first++) {
+        core_in_thread(every_other_block_freed, (void *)first);
+        assert_int_equal(shared.failures, 0);
+        sleep_watch.bytes = (first + 1) * (size_t)BLOCKS * 8192 * 9 / 20;
+        assert_true(core_wait_for(pages_came_back, NULL));
+    }
+}
+
 #define THREADS_TEST(f) cmocka_unit_test_setup_teardown(f, heap_make, heap_end)
 
 int
@@ -282,6 +307,7 @@ main(void)
         THREADS_TEST(threads_that_come_and_go_need_no_more_metadata),
         THREADS_TEST(blocks_are_served_in_destructors_of_a_thread),
         THREADS_TEST(a_sleeping_owner_s_memory_goes_back),
+        THREADS_TEST(what_is_freed_after_a_sweep_goes_back_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
