@@ -220,6 +220,16 @@ def select(table, args):
     return chosen
 
 
+def command_line(arguments):
+    """What was typed, without where this machine keeps its files."""
+    shown = []
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        shown.append(f"{name}=..." if equals and "/" in path else
+                     "..." if argument.startswith("/") else argument)
+    return " ".join(["scripts/bench", *shown])
+
+
 def main(args):
     begin = time.monotonic()
     binary = build.binary()
@@ -232,7 +242,7 @@ def main(args):
     budget = 25 if args.quick else 120
     result = {
         "format": 1,
-        "command": " ".join(["scripts/bench", *sys.argv[1:]]),
+        "command": command_line(sys.argv[1:]),
         "commit": machine.commit(),
         "machine": machine.describe(),
         "rounds": rounds,
