@@ -23,7 +23,7 @@ STYLE = """
 body { margin: 0 auto; max-width: 1208px; padding: 16px; background: var(--paper);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
 h1 { font-size: 24px; margin: 8px 0 } h2 { font-size: 18px; margin: 28px 0 8px }
-p { max-width: 70ch } .soft { color: var(--soft) }
+p { max-width: 70ch; overflow-wrap: anywhere } .soft { color: var(--soft) }
 .cards { display: flex; flex-wrap: wrap; gap: 12px }
 figure { margin: 0; padding: 10px 12px; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; width: 376px; max-width: 100% }
