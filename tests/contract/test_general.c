@@ -224,6 +224,11 @@ static void
 alloc_and_free_finish_while_the_other_threads_are_stopped(void **state)
 {
     (void)state;
+#if defined(__SANITIZE_THREAD__)
+    // It runs a handler only when a thread is back from the kernel, and one that waits there for a
+    // lock of a stopped thread never is.
+    skip();
+#endif
     struct sigaction action = {.sa_handler = stop_here, .sa_flags = SA_RESTART};
     assert_int_equal(sigaction(STOP_SIGNAL, &action, NULL), 0);
     sem_init(&stop.stopped, 0, 0);

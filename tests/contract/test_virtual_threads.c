@@ -169,6 +169,11 @@ static void
 queries_finish_while_every_other_thread_is_stopped(void **state)
 {
     (void)state;
+#if defined(__SANITIZE_THREAD__)
+    // It runs a handler only when a thread is back from the kernel, and one that waits there for a
+    // lock of a stopped thread never is.
+    skip();
+#endif
     enum { ROUNDS = 200 };
     pthread_t workers[WORKERS];
     struct sigaction action = {.sa_handler = park, .sa_flags = SA_RESTART};
