@@ -30,5 +30,6 @@ endif()
 add_library(hostheap_code INTERFACE)
 target_link_libraries(hostheap_code INTERFACE hostheap_flags)
 target_compile_options(hostheap_code INTERFACE
+    -Wconversion -Wsign-conversion -Wformat=2 -Wpointer-arith -Wvla -Wwrite-strings
     -fvisibility=hidden -fno-plt -fno-semantic-interposition -ftls-model=initial-exec
     -fno-strict-aliasing)

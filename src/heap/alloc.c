@@ -37,7 +37,7 @@ class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index
         block = hhi_bin_take(bin, bin->head);
     else
         block = hhi_cache_refill(cache, class_index, level);
-    *fresh = block != NULL && hhi_bin_slab(bin)->head_fresh;
+    *fresh = block != NULL && hhi_bin_fresh(bin);
     return block;
 }
 
@@ -99,7 +99,7 @@ hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
     if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes))
         bin = &hhi_cache_guess(heap)->bins[hhi_class_of(size_bytes)];
     if (hh_likely(bin != NULL && bin->head < HHI_LINK_END)) {
-        fresh = hhi_bin_slab(bin)->head_fresh;
+        fresh = hhi_bin_fresh(bin);
         block = hhi_bin_take(bin, bin->head);
     } else {
         block = block_take(heap, size_bytes, level, &fresh);

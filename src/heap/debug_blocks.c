@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/check.h"
 #include "heap/heap_list.h"
 #include "meta/meta_arena.h"
 
@@ -202,6 +203,7 @@ debug_alloc_large(struct hh_heap *heap, size_t size_bytes, unsigned level,
         return NULL;
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    HH_CHECK(slab != NULL); // the block is live
     struct hhi_debug_record *records = records_take(HHI_CLASSES, 1);
     hhi_lock_enter(&heap->lock);
     slab->records = records;
@@ -240,6 +242,8 @@ hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t 
     unsigned kind;
     uint32_t slot = 0;
     struct hhi_slab *slab = hhi_slab_find(address, &kind);
+    if (slab == NULL) // freed meanwhile, and given back
+        return false;
     *size_bytes = info.size_bytes;
     hhi_lock_enter(&info.heap->lock);
     // relaxed: a caller that asks for a live block keeps its slab from changing.

@@ -38,6 +38,7 @@
 
 #include <hostheap/hostheap.h>
 
+#include "base/check.h"
 #include "heap/limit.h"
 #include "os/lock.h"
 #include "slab/guard.h"
@@ -58,6 +59,15 @@ static inline struct hhi_slab *
 hhi_bin_slab(const struct hhi_bin *bin)
 {
     return bin->number == 0 ? NULL : hhi_slab_at(bin->number - 1);
+}
+
+// Whether the blocks a bin hands out read as zero. The bin has a slab, as one has whose list is not
+// empty or was a moment ago.
+static inline bool
+hhi_bin_fresh(const struct hhi_bin *bin)
+{
+    HH_ASSERT(bin->number != 0);
+    return hhi_slab_at(bin->number - 1)->head_fresh;
 }
 
 struct hhi_cache {

@@ -21,6 +21,6 @@ hhi_hresult_from_status(hh_status status)
         return E_ACCESSDENIED;
     }
     // A status nobody defined is a fault of ours, not of the caller.
-    HH_ASSERT(!"a status without an HRESULT");
+    HH_ASSERT(false);
     return E_UNEXPECTED;
 }

@@ -92,7 +92,7 @@ hhi_options_set_defaults(struct hhi_options *options)
 static unsigned
 option_word_distance(const char *left, const char *right)
 {
-    unsigned char row[OPTION_WORD_BYTES];
+    unsigned char row[OPTION_WORD_BYTES] = {0};
     size_t right_length = strlen(right);
     for (size_t j = 0; j <= right_length; j++)
         row[j] = (unsigned char)j;

@@ -77,7 +77,7 @@ static void *
 override_resize(const char *function, void *block, size_t size_bytes)
 {
     if (block == NULL)
-        return malloc(size_bytes);
+        return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
     void *result = NULL;
     hhi_refusal why;
     if (size_bytes == 0)

@@ -521,10 +521,11 @@ rcu_child_start(void)
     for (; pool != NULL; pool = pool->next) {
         struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
         struct hhi_rcu_link *last = first;
-        while (last != NULL && last->next != NULL)
+        if (last == NULL)
+            continue;
+        while (last->next != NULL)
             last = last->next;
-        if (first != NULL)
-            chain_push(&pool->retired, first, last);
+        chain_push(&pool->retired, first, last);
         hh_store_relaxed(&pool->waiting, NULL);
     }
 }
