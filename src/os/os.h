@@ -110,9 +110,10 @@ HH_NORETURN void hhi_os_abort(void);
 /*
  * Make every running thread of the process pass a full memory barrier (membarrier(2)).
  * hhi_os_barrier_init tells whether the kernel can; if not, readers must use barriers themselves.
+ * A single barrier may still fail, for want of kernel memory: then no thread is known to have passed.
  */
 bool hhi_os_barrier_init(void);
-void hhi_os_barrier_all_threads(void);
+bool hhi_os_barrier_all_threads(void);
 
 // Sleep while *word == expected, at most timeout_ms (0 = for ever); wake one or all sleepers.
 void hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms);

@@ -49,8 +49,9 @@ hhi_guard_advance(void)
     // order: seq_cst [GD-2] retirements come before the reads below; a new epoch begins; release
     // [GD-4] the retirements of the older ones.
     hh_fetch_add_seq_cst(&hhi_guard_epoch, 1);
-    if (hhi_guard_asymmetric)
-        hhi_os_barrier_all_threads();
+    // Without the barrier an open section may not be seen yet.
+    if (hhi_guard_asymmetric && !hhi_os_barrier_all_threads())
+        return 0;
     uint64_t oldest = UINT64_MAX;
     // order: acquire [GD-3] the list's links.
     for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next) {

@@ -61,7 +61,7 @@ void hhi_guard_register(struct hhi_guard *guard);
 struct hhi_guard *hhi_guard_common_take(void);
 void hhi_guard_common_return(void);
 // Start a new epoch; everything retired before has an older stamp. Returns the oldest epoch an open
-// section may have, UINT64_MAX if none is open.
+// section may have, UINT64_MAX if none is open, 0 if that can not be told now.
 uint64_t hhi_guard_advance(void);
 // In the child of a fork: sections of threads that are gone are closed.
 void hhi_guard_fork_child(struct hhi_guard *own);

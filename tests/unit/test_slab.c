@@ -3,7 +3,11 @@
 #include "slab/slab.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "options/options.h"
 #include "os/os.h"
@@ -332,6 +336,50 @@ a_retired_run_is_not_carved_for_another_class_while_a_section_is_open(void **sta
     hhi_guard_close(&guard);
 }
 
+// From here on membarrier(2) fails in this process.
+static bool
+barrier_refuse(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {COUNT_OF(code), code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+enum { CHILD_FINE, CHILD_WITHOUT_FILTER = 40 };
+
+static int
+retire_without_barrier(void *argument)
+{
+    (void)argument;
+    limbo_empty();
+    give_all(slab_make(5));
+    if (!barrier_refuse())
+        return CHILD_WITHOUT_FILTER;
+    if (hhi_guard_advance() != 0)
+        return 1;
+    if (hhi_limbo_advance(true) != 0)
+        return 2;
+    return hhi_limbo_granules() == 1 ? CHILD_FINE : 3;
+}
+
+static void
+a_retired_run_waits_while_the_barrier_fails(void **state)
+{
+    (void)state;
+    if (!hhi_guard_asymmetric)
+        skip();
+    int result = core_in_child(retire_without_barrier, NULL);
+    if (result == CHILD_WITHOUT_FILTER)
+        skip();
+    assert_int_equal(result, CHILD_FINE);
+}
+
 static intptr_t
 map_refused(void *address, size_t size_bytes, int protection, int flags)
 {
@@ -410,6 +458,7 @@ main(void)
         cmocka_unit_test(a_purge_of_marked_blocks_leaves_free_and_live_ones),
         cmocka_unit_test(a_retired_slab_is_nobodys_and_comes_back_for_its_own_class),
         cmocka_unit_test(a_retired_run_is_not_carved_for_another_class_while_a_section_is_open),
+        cmocka_unit_test(a_retired_run_waits_while_the_barrier_fails),
         cmocka_unit_test(limbo_is_given_up_before_memory_is_refused),
         cmocka_unit_test(a_large_block_grows_in_place_and_ends),
         cmocka_unit_test(an_aligned_large_block_is_aligned),
