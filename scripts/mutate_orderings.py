@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""mutate_orderings.py [-k TEXT] [-R TESTS] [--keep] - is every memory order noticed by a test?
+"""mutate_orderings.py [-k TEXT] [-R TESTS] [--keep | --list] - is every memory order noticed by a test?
 
 One at a time, each labelled atomic operation of src/ is weakened to relaxed in a copy of the tree,
 which is then built and tested under the thread sanitizer. A mutant that no test notices stands for
 an order that is needless or untested. -k: only operations whose file or label holds TEXT; -R: only
 the tests ctest selects with it. Takes a build and a test run for each operation. Exits 1 if a
-mutant survives.
+mutant survives. --list: only print the mutants, and exit 1 if two are the same text.
 """
 import argparse
 import pathlib
@@ -32,11 +32,30 @@ def mutants(only):
             continue
         lines = split_comments(path.read_text())
         for index, (code, _) in enumerate(lines):
-            for match in OPERATION.finditer(code):
+            for turn, match in enumerate(OPERATION.finditer(code)):
                 labels = " ".join(LABEL.findall(reason_of(lines, index)))
                 place = path.relative_to(ROOT).as_posix()
                 if match.group(1) != "relaxed" and (only in place or only in labels):
-                    yield place, index, match.group(0), labels
+                    yield place, index, turn, match.group(0), labels
+
+
+def weakened(line, turn):
+    """The line with the operation number turn relaxed; a line may hold the same one twice."""
+    start, end = [match.span() for match in OPERATION.finditer(line)][turn]
+    weak = re.sub(r"_(acquire|release|acq_rel|seq_cst)$", "_relaxed", line[start:end])
+    return line[:start] + weak + line[end:], weak
+
+
+def list_mutants(only):
+    seen, twice = set(), 0
+    for place, index, turn, operation, labels in mutants(only):
+        line, weak = weakened((ROOT / place).read_text().splitlines()[index], turn)
+        twice += (place, index, line) in seen
+        seen.add((place, index, line))
+        print(f"{place}:{index + 1} {operation} -> {weak} [{labels}] {line.strip()}")
+    if twice or not seen:
+        print(f"mutants: {len(seen)}, {twice} of them twice")
+    return 1 if twice or not seen else 0
 
 
 def build_and_test(tree, tests):
@@ -58,7 +77,10 @@ def main():
     parser.add_argument("-k", default="")
     parser.add_argument("-R", default="")
     parser.add_argument("--keep", action="store_true", help="leave the copy of the tree")
+    parser.add_argument("--list", action="store_true", help="only print the mutants")
     arguments = parser.parse_args()
+    if arguments.list:
+        return list_mutants(arguments.k)
     tree = pathlib.Path(tempfile.mkdtemp(prefix="hostheap-mutants-"))
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build*", ".git"), dirs_exist_ok=True)
     with open(tree / "src/base/atomic.h", "a") as header:
@@ -66,11 +88,10 @@ def main():
     survivors = 0
     if build_and_test(tree, arguments.R):
         sys.exit("the tree fails before any mutation")
-    for place, index, operation, labels in mutants(arguments.k):
+    for place, index, turn, operation, labels in mutants(arguments.k):
         original = (tree / place).read_text()
         lines = original.splitlines(keepends=True)
-        weak = re.sub(r"_(acquire|release|acq_rel|seq_cst)$", "_relaxed", operation)
-        lines[index] = lines[index].replace(operation, weak, 1)
+        lines[index], weak = weakened(lines[index], turn)
         (tree / place).write_text("".join(lines))
         noticed = build_and_test(tree, arguments.R)
         (tree / place).write_text(original)
