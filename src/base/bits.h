@@ -33,7 +33,7 @@ hh_align_up(uintptr_t value, uintptr_t alignment)
 static inline unsigned
 hh_log2_floor(size_t value)
 {
-    return 63u - (unsigned)__builtin_clzl(value);
+    return 63u ^ (unsigned)__builtin_clzl(value); // the same as minus, and one instruction
 }
 
 // Smallest k with 2^k >= value; value is not 0.

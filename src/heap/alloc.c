@@ -62,26 +62,26 @@ void *
 hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
-    return block_take(heap, size_bytes, level, &fresh);
+    void *block = hhi_cache_take_medium(hhi_cache_guess(heap), size_bytes);
+    return block != NULL ? block : block_take(heap, size_bytes, level, &fresh);
 }
 
 void *
 hhi_malloc_slow(size_t size_bytes)
 {
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes)) {
-        // The larger classes, and the refill of the smaller ones, without the detour by heap.
+    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes && hhi_thread_is_real(self))) {
+        // A refill, without the detour by heap.
         unsigned class_index = hhi_class_of(size_bytes);
         struct hhi_bin *bin = &self->main.bins[class_index];
-        if (hh_likely(bin->head < HHI_LINK_END))
+        if (bin->head < HHI_LINK_END)
             return hhi_bin_take(bin, bin->head);
-        void *block = NULL;
-        if (hh_likely(hhi_thread_is_real(self)))
-            block = hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
+        void *block = hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
         if (hh_likely(block != NULL))
             return block;
     }
-    return hhi_heap_alloc_slow(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK);
+    bool fresh;
+    return block_take(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK, &fresh);
 }
 
 void *
@@ -109,18 +109,6 @@ hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
     return block;
 }
 
-// The smallest class at or above size_bytes whose blocks all have the alignment; HHI_CLASSES: none.
-static unsigned
-aligned_class(size_t alignment_bytes, size_t size_bytes)
-{
-    if (alignment_bytes > HHI_GRANULE_BYTES || size_bytes > hhi_slab_limit_bytes)
-        return HHI_CLASSES;
-    unsigned class_index = hhi_class_of(hh_align_up(size_bytes, alignment_bytes));
-    while (class_index < HHI_CLASSES && hhi_class_bytes(class_index) % alignment_bytes != 0)
-        class_index++;
-    return class_index;
-}
-
 void *
 hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size_bytes,
                        unsigned level)
@@ -131,18 +119,14 @@ hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size
         return hhi_heap_alloc_fast(heap, size_bytes, level);
     if (alignment_bytes > ALIGNMENT_MAX_BYTES || size_bytes > PTRDIFF_MAX)
         return NULL;
-    // Small classes are all multiples of 16, slabs begin at multiples of 64 KiB.
-    size_t rounded_bytes = hh_align_up(size_bytes, alignment_bytes);
-    if (rounded_bytes <= HHI_SMALL_MAX_BYTES)
+    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
+    if (rounded_bytes != 0 && rounded_bytes <= hhi_slab_limit_bytes)
         return hhi_heap_alloc_fast(heap, rounded_bytes, level);
     struct hhi_thread *thread = hhi_thread_get();
     if (thread == NULL)
         return NULL;
     bool fresh;
-    unsigned class_index = aligned_class(alignment_bytes, size_bytes);
-    void *block = class_index < HHI_CLASSES
-                      ? class_take(thread, heap, class_index, level, &fresh)
-                      : hhi_heap_alloc_large(heap, size_bytes, alignment_bytes, level, &fresh);
+    void *block = hhi_heap_alloc_large(heap, size_bytes, alignment_bytes, level, &fresh);
     hhi_thread_return(thread);
     return block;
 }
@@ -330,6 +314,17 @@ resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
     return slab != NULL && kind == HHI_KIND_LARGE && hhi_heap_extend_large(slab, size_bytes, level);
 }
 
+/*
+ * A block that has to move in order to grow gets a quarter more than it had, if that is more than
+ * what was asked for: who grows in small steps comes again, and every move copies everything.
+ */
+static size_t
+size_to_move_to(size_t old_bytes, size_t size_bytes)
+{
+    size_t roomy_bytes = old_bytes + old_bytes / 4;
+    return size_bytes > old_bytes && size_bytes < roomy_bytes ? roomy_bytes : size_bytes;
+}
+
 static void
 contents_move(void *to, void *from, size_t size_bytes)
 {
@@ -353,6 +348,8 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
     *result = NULL;
     info.size_bytes = hhi_cache_block_bytes(hhi_cache_guess(heap), block);
     if (info.size_bytes == 0)
+        info.size_bytes = hhi_cache_block_bytes_medium(hhi_cache_guess(heap), heap, block);
+    if (info.size_bytes == 0)
         refusal = hhi_heap_judge(heap, block, &info);
     if (refusal != 0)
         return refuse(heap, block, refusal);
@@ -360,7 +357,9 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
         *result = block;
         return 0;
     }
-    void *moved = hhi_heap_alloc(heap, size_bytes, level);
+    void *moved = hhi_heap_alloc(heap, size_to_move_to(info.size_bytes, size_bytes), level);
+    if (moved == NULL)
+        moved = hhi_heap_alloc(heap, size_bytes, level);
     if (moved == NULL) {
         // Shrinking can always be done: the block is large enough as it is.
         *result = size_bytes <= info.size_bytes ? block : NULL;

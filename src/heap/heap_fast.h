@@ -50,6 +50,74 @@ hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
 }
 
 /*
+ * The next block of a bin whose list is empty, from its slab: blocks freed since the list was taken,
+ * then one never used. They become the bin's list. HHI_LINK_END: neither, or other threads have freed
+ * blocks, which are warmer and come first.
+ */
+HH_FAST size_t
+hhi_bin_next(struct hhi_cache *cache, struct hhi_bin *bin)
+{
+    if (hh_unlikely(bin->number == 0))
+        return HHI_LINK_END;
+    struct hhi_slab *slab = hhi_slab_at(bin->number - 1);
+    size_t index = slab->freed;
+    if (index < HHI_LINK_END) {
+        slab->freed = HHI_LINK_END;
+        slab->head_fresh = false;
+        return index;
+    }
+    index = slab->init;
+    // relaxed (all): a first look; fixed while carved; the owner's own link.
+    if (hh_unlikely(hh_load_relaxed(&cache->inbox) != NULL ||
+                    index >= hh_load_relaxed(&slab->block_count)))
+        return HHI_LINK_END;
+    slab->init = (uint32_t)index + 1;
+    slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
+    hh_store_relaxed(&bin->links[index], HHI_LINK_END);
+    return index;
+}
+
+// A block of a size above the small ones from a cache; NULL: not to be had at once.
+HH_FAST void *
+hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes)
+{
+    if (hh_unlikely(size_bytes - HHI_SMALL_MAX_BYTES - 1 >=
+                    hhi_slab_limit_bytes - HHI_SMALL_MAX_BYTES))
+        return NULL;
+    struct hhi_bin *bin = &cache->bins[hhi_class_of_medium(size_bytes)];
+    size_t index = bin->head;
+    if (index >= HHI_LINK_END)
+        index = hhi_bin_next(cache, bin);
+    if (hh_unlikely(index >= HHI_LINK_END))
+        return NULL;
+    return hhi_bin_take(bin, index);
+}
+
+/*
+ * Allocate from the default heap what malloc_fast does not: sizes up to the largest class. A leaf,
+ * so that it needs no frame; slow as above. Small sizes, whose bin was empty, exit at once.
+ */
+HH_FAST void *
+hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))
+{
+    void *block = hhi_cache_take_medium(&hhi_self->main, size_bytes);
+    return hh_likely(block != NULL) ? block : slow(size_bytes);
+}
+
+/*
+ * Size to allocate so that the block has the alignment, a power of two: all classes that are at or
+ * above a multiple of it are multiples of it themselves, since the steps between classes are powers
+ * of two, and slabs begin at multiples of a granule. 0: not to be had from a class this way.
+ */
+HH_FAST size_t
+hhi_aligned_class_bytes(size_t alignment_bytes, size_t size_bytes)
+{
+    size_t rounded_bytes = (size_bytes + (alignment_bytes - 1)) & -alignment_bytes;
+    return alignment_bytes <= HHI_GRANULE_BYTES && size_bytes <= HHI_SLAB_MAX_BYTES ? rounded_bytes
+                                                                                    : 0;
+}
+
+/*
  * Take a block of any heap from this thread's bin. False: not to be had at once, nothing changed.
  */
 HH_FAST bool
@@ -128,6 +196,42 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
     return hhi_cache_free_checked(cache, block, false, 0);
 }
 
+/*
+ * The same for a slab of several granules, found by its first one. False: anything else, nothing
+ * changed. Slabs of one granule are served too, but hhi_cache_free_local has refused those before.
+ */
+HH_FAST bool
+hhi_cache_free_medium(struct hhi_cache *cache, void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    if (hh_unlikely(granule >= hhi_window.granules))
+        return false;
+    // relaxed (all): as in hhi_cache_free_checked. 0: no run.
+    size_t head = hh_load_relaxed(&hhi_window.heads[granule]);
+    if (hh_unlikely(head == 0))
+        return false;
+    struct hhi_slab *slab =
+        (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
+    if (hh_unlikely(!hh_equals_relaxed(&slab->owner, cache)))
+        return false;
+    size_t offset =
+        ((granule - (head - 1)) << HHI_GRANULE_SHIFT) + (uintptr_t)block % HHI_GRANULE_BYTES;
+    uint64_t magic = hh_load_relaxed(&slab->magic);
+    uint64_t mark;
+    uint64_t index = hh_divide(offset, magic, &mark);
+    if (hh_unlikely(mark >= magic))
+        return false;
+    // In the tail behind the last block index is block_count, whose link is never live.
+    hhi_link *links = hh_load_relaxed(&slab->links);
+    if (hh_unlikely(hh_load_relaxed(&links[index]) != HHI_LINK_LIVE))
+        return false;
+    hh_store_relaxed(&links[index], (uint16_t)slab->freed);
+    slab->freed = (uint32_t)index;
+    if (hh_unlikely(--slab->credit == 0))
+        hhi_slab_event(slab);
+    return true;
+}
+
 // Usable size of a live block of a one-granule slab that cache owns; 0: anything else.
 HH_FAST size_t
 hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
@@ -143,6 +247,40 @@ hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
     uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
+    if (mark >= magic || hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]) != HHI_LINK_LIVE)
+        return 0;
+    return hh_load_relaxed(&slab->block_bytes);
+}
+
+/*
+ * Usable size of a live block of a slab of several granules that cache owns, or of a large block of
+ * heap; 0: anything else. A block that another thread frees meanwhile may be answered as it was.
+ */
+HH_FAST size_t
+hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap, const void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    if (granule >= hhi_window.granules)
+        return 0;
+    // order: acquire [WN-2] the record of a run that another thread has made.
+    size_t head = hh_load_acquire(&hhi_window.heads[granule]);
+    if (head == 0)
+        return 0;
+    struct hhi_slab *slab =
+        (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
+    // order: acquire [SL-6] a large block's run, when it is live.
+    if (hh_load_acquire(&slab->large_live) != 0) {
+        // relaxed (both): fixed while the block is live.
+        bool is_it =
+            hh_load_relaxed(&slab->heap) == heap && hhi_slab_base(slab) == (uintptr_t)block;
+        return is_it ? hh_load_relaxed(&slab->block_bytes) : 0;
+    }
+    // relaxed (all): as in hhi_cache_free_medium.
+    if (hh_load_relaxed(&slab->owner) != cache)
+        return 0;
+    uint64_t magic = hh_load_relaxed(&slab->magic);
+    uint64_t mark;
+    uint64_t index = hh_divide((uintptr_t)block - hhi_slab_base(slab), magic, &mark);
     if (mark >= magic || hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]) != HHI_LINK_LIVE)
         return 0;
     return hh_load_relaxed(&slab->block_bytes);

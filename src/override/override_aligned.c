@@ -7,11 +7,12 @@
 
 #include "base/bits.h"
 #include "heap/heap.h"
+#include "heap/heap_fast.h"
 
 #define ALIGNED_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
 
 // alignment_bytes is a power of two. NULL for want of memory; errno is left alone.
-static void *
+HH_NOINLINE static void *
 aligned_block(size_t alignment_bytes, size_t size_bytes)
 {
     if (hh_unlikely(alignment_bytes > ALIGNED_ALIGNMENT_MAXIMUM))
@@ -19,11 +20,28 @@ aligned_block(size_t alignment_bytes, size_t size_bytes)
     return hhi_heap_alloc_aligned(hhi_heap_default(), alignment_bytes, size_bytes, HHI_LEVEL_TASK);
 }
 
-static void *
-aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
+HH_NOINLINE static void *
+aligned_block_slow(size_t alignment_bytes, size_t size_bytes)
 {
     void *block = aligned_block(alignment_bytes, size_bytes);
     return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+}
+
+// Most alignments are had by asking for a size that is a multiple of them.
+HH_FAST void *
+aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
+{
+    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
+    if (hh_unlikely(rounded_bytes == 0))
+        return aligned_block_slow(alignment_bytes, size_bytes);
+    return hhi_malloc_fast(rounded_bytes, hhi_override_malloc_medium);
+}
+
+// As hhi_override_malloc_medium, but errno is left alone.
+HH_NOINLINE static void *
+aligned_medium(size_t size_bytes)
+{
+    return hhi_malloc_medium(size_bytes, hhi_malloc_slow);
 }
 
 // errno is not part of its answer and stays as it was.
@@ -32,7 +50,9 @@ posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
 {
     if (!hh_is_power_of_two(alignment_bytes) || alignment_bytes < sizeof(void *))
         return EINVAL;
-    void *block = aligned_block(alignment_bytes, size_bytes);
+    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
+    void *block = rounded_bytes != 0 ? hhi_malloc_fast(rounded_bytes, aligned_medium)
+                                     : aligned_block(alignment_bytes, size_bytes);
     if (block == NULL)
         return ENOMEM;
     *result = block;

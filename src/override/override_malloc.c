@@ -31,10 +31,17 @@ hhi_override_malloc_slow(size_t size_bytes)
     return hh_likely(block != NULL) ? block : hhi_override_no_memory();
 }
 
+// Between malloc's shortest path and the slow one, and as short as can be: larger blocks are common.
+HH_NOINLINE void *
+hhi_override_malloc_medium(size_t size_bytes)
+{
+    return hhi_malloc_medium(size_bytes, hhi_override_malloc_slow);
+}
+
 HH_OVERRIDE void *
 malloc(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
 }
 
 HH_SLOW static void *
@@ -65,19 +72,29 @@ override_free_slow(void *block)
         hhi_bad_block_raise("free", block, why, 0);
 }
 
+HH_NOINLINE static void
+override_free_medium(void *block)
+{
+    if (block != NULL && hh_unlikely(!hhi_cache_free_medium(&hhi_self->main, block)))
+        override_free_slow(block);
+}
+
 HH_OVERRIDE void
 free(void *block)
 {
     if (hh_unlikely(!hhi_cache_free_local(&hhi_self->main, block)))
-        override_free_slow(block);
+        override_free_medium(block);
 }
 
 // realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
-static void *
+HH_NOINLINE static void *
 override_resize(const char *function, void *block, size_t size_bytes)
 {
     if (block == NULL)
-        return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
+        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
+    size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+    if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
+        return block;
     void *result = NULL;
     hhi_refusal why;
     if (size_bytes == 0)
@@ -96,6 +113,10 @@ override_resize(const char *function, void *block, size_t size_bytes)
 HH_OVERRIDE void *
 realloc(void *block, size_t size_bytes)
 {
+    // In its place if it fits there and is not far too large: most steps of a growing buffer.
+    size_t block_bytes = hhi_cache_block_bytes(&hhi_self->main, block);
+    if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
+        return block;
     return override_resize("realloc", block, size_bytes);
 }
 
@@ -108,16 +129,23 @@ reallocarray(void *block, size_t count, size_t size_bytes)
     return override_resize("reallocarray", block, total_bytes);
 }
 
-HH_OVERRIDE size_t
-malloc_usable_size(void *block)
+HH_NOINLINE static size_t
+override_usable_size_slow(void *block)
 {
-    size_t size_bytes = 0;
-    if (block == NULL)
-        return 0;
+    size_t size_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+    if (block == NULL || size_bytes != 0)
+        return size_bytes;
     hhi_refusal why = hhi_heap_usable_size(hhi_heap_default(), block, &size_bytes);
     if (hh_unlikely(why != 0))
         hhi_bad_block_raise("malloc_usable_size", block, why, 0);
     return size_bytes;
+}
+
+HH_OVERRIDE size_t
+malloc_usable_size(void *block)
+{
+    size_t size_bytes = hhi_cache_block_bytes(&hhi_self->main, block);
+    return hh_likely(size_bytes != 0) ? size_bytes : override_usable_size_slow(block);
 }
 
 // Names that glibc exports besides, and that programs and older libraries call.

@@ -92,6 +92,12 @@ new_slow(size_t size_bytes)
     return hh_likely(block != NULL) ? block : new_retry(0, size_bytes);
 }
 
+HH_NOINLINE static void *
+new_medium(size_t size_bytes)
+{
+    return hhi_malloc_medium(size_bytes, new_slow);
+}
+
 HH_FAST void *
 new_aligned_throwing(size_t size_bytes, size_t alignment_bytes)
 {
@@ -111,7 +117,7 @@ HH_OVERRIDE void *_Znwm(size_t size_bytes);
 HH_OVERRIDE void *
 _Znwm(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_slow);
+    return hhi_malloc_fast(size_bytes, new_medium);
 }
 
 // operator new[](size)
@@ -119,7 +125,7 @@ HH_OVERRIDE void *_Znam(size_t size_bytes);
 HH_OVERRIDE void *
 _Znam(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_slow);
+    return hhi_malloc_fast(size_bytes, new_medium);
 }
 
 // operator new(size, nothrow)

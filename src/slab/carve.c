@@ -15,7 +15,13 @@
 #include "slab/slab.h"
 
 enum {
-    LIMBO_ADVANCE_GRANULES = 32,
+    /*
+     * So much may wait in limbo. Slabs that are emptied and carved again by turns, as a batch of
+     * large blocks does, never leave it, so it is looked through only by who would otherwise take
+     * memory from elsewhere, and from time to time by the sweeper: each look costs a membarrier.
+     */
+    LIMBO_SPARE_GRANULES = 32,
+    LIMBO_MOST_GRANULES = 1024,
     LIMBO_LOOK = 16, // runs looked at for one of the right heap
     SMALL_WINDOW_LIMIT_BYTES = 32 * 1024,
 };
@@ -135,6 +141,15 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
     slab->records = NULL;
 }
 
+// A run of granules; what waits in limbo is released first if it is much, or if there is no other.
+static bool
+carve_run(const struct hhi_run_request *request, struct hhi_run *run)
+{
+    hhi_limbo_advance(false);
+    return hhi_run_alloc(request, run) ||
+           (hhi_limbo_advance(true) != 0 && hhi_run_alloc(request, run));
+}
+
 static struct hhi_slab *
 carve_fresh(unsigned class_index, bool executable, uint32_t *clean_granules)
 {
@@ -143,8 +158,7 @@ carve_fresh(unsigned class_index, bool executable, uint32_t *clean_granules)
     hhi_link *links = links_take(class_index);
     if (links == NULL)
         return NULL;
-    if (!hhi_run_alloc(&request, &run) &&
-        (hhi_limbo_advance(true) == 0 || !hhi_run_alloc(&request, &run))) {
+    if (!carve_run(&request, &run)) {
         hhi_lock_enter(&limbo.lock);
         links_give(class_index, links);
         hhi_lock_leave(&limbo.lock);
@@ -189,8 +203,7 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
     uint32_t count = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
     struct hhi_run_request request = {count, alignment_granules, executable};
     struct hhi_run run;
-    if (!hhi_run_alloc(&request, &run) &&
-        (hhi_limbo_advance(true) == 0 || !hhi_run_alloc(&request, &run)))
+    if (!carve_run(&request, &run))
         return NULL;
     struct hhi_slab *slab = hhi_slab_at(run.first);
     slab_start(slab, heap, (size_t)count << HHI_GRANULE_SHIFT, count);
@@ -234,7 +247,7 @@ hhi_slab_retire(struct hhi_slab *slab)
     slab->retired_epoch = hh_fetch_add_acq_rel(&hhi_guard_epoch, 0);
     limbo_push(slab, class_index);
     // relaxed: written under the lock, which is held.
-    bool full = hh_load_relaxed(&limbo.granules) >= LIMBO_ADVANCE_GRANULES;
+    bool full = hh_load_relaxed(&limbo.granules) >= LIMBO_MOST_GRANULES;
     hhi_lock_leave(&limbo.lock);
     if (full)
         hhi_limbo_advance(false);
@@ -289,7 +302,7 @@ hhi_limbo_advance(bool force)
 {
     uint32_t released = 0;
     // relaxed: a rough figure.
-    if (!force && hh_load_relaxed(&limbo.granules) < LIMBO_ADVANCE_GRANULES)
+    if (!force && hh_load_relaxed(&limbo.granules) < LIMBO_SPARE_GRANULES)
         return 0;
     hhi_lock_enter(&limbo.lock);
     // relaxed: written under the lock, which is held.

@@ -37,7 +37,16 @@ enum {
  * Requests above it get granules of their own. HHI_SLAB_MAX_BYTES, but less in a small address
  * space, where slabs of 2 MiB would be most of it. Set once at start.
  */
-extern size_t hhi_slab_limit_bytes;
+extern size_t hhi_slab_limit_bytes __attribute__((visibility("hidden")));
+
+// size_bytes from HHI_SMALL_MAX_BYTES + 1 to HHI_SLAB_MAX_BYTES.
+static inline unsigned
+hhi_class_of_medium(size_t size_bytes)
+{
+    unsigned top = hh_log2_floor(size_bytes - 1);                 // at least 10
+    unsigned eighths = (unsigned)((size_bytes - 1) >> (top - 3)); // 8 to 15: in eighths of 2^top
+    return HHI_SMALL_CLASSES + 1 + (top - 10) * 8 + (eighths - 8);
+}
 
 // size_bytes from 1 to HHI_SLAB_MAX_BYTES.
 static inline unsigned
@@ -45,8 +54,7 @@ hhi_class_of(size_t size_bytes)
 {
     if (size_bytes <= HHI_SMALL_MAX_BYTES)
         return (unsigned)((size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES);
-    unsigned top = hh_log2_floor(size_bytes - 1); // at least 10
-    return HHI_SMALL_CLASSES + 1 + (top - 10) * 8 + (((size_bytes - 1) >> (top - 3)) & 7);
+    return hhi_class_of_medium(size_bytes);
 }
 
 static inline uint32_t
