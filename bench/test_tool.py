@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: MIT
 """test_tool.py BINARY_FOLDER - tests of scripts/bench's parts. No test depends on a time."""
 import itertools
+import json
 import pathlib
 import struct
 import sys
+import tempfile
 import unittest
+from unittest import mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from tool import counts, footprint, gate, history, markdown, run, stats, trace  # noqa: E402
+from tool import (counts, footprint, gate, history, markdown, report, run, stats,  # noqa: E402
+                  summary, trace)
 from tool.allocators import Allocator  # noqa: E402
+from tool.session import Session  # noqa: E402
 
 BINARIES = pathlib.Path(sys.argv.pop(1)).resolve()
 BENCH = BINARIES / "bench"
@@ -164,6 +169,140 @@ class Processes(unittest.TestCase):
                 {"row": "r", "checksum": "2"}]
         run.check_sums(runs, "r")
         self.assertEqual(["failed" in r for r in runs], [False, False, True])
+
+
+class Runs(unittest.TestCase):
+    """The order of a run, its end by budget, a break and what follows; a clock of our own."""
+
+    TABLE = {name: {"kind": kind, "threads": 1, "flags": ["cpu"], "metric": "cpu"}
+             for name, kind in [("a", "time"), ("b", "time"), ("c", "latency"), ("m", "memory")]}
+    PARTS = [Allocator("glibc"), Allocator("jemalloc", "/j.so")]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.out = pathlib.Path(folder.name) / "new" / "result.json"
+        self.log = []
+        self.now = 0.0
+        self.stop_at = None
+        for name, fake in [("run_once", self.process), ("system_calls", self.traced)]:
+            patch = mock.patch.object(run, name, fake)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def process(self, _binary, row, allocator, *options):
+        if len(self.log) == self.stop_at:
+            raise KeyboardInterrupt
+        self.now += 1
+        kind = "memory" if "--idle-ms=2000" in options else "time"
+        self.log.append((kind, row, allocator.name))
+        state = {"rss_kib": 9, "anon_kib": 8, "peak_rss_kib": 9, "mappings": 1}
+        return {"wall_ns": [50], "cpu_ns": [40], "operations": 10, "checksum": "1", "faults": 1,
+                "values": {"kept_percent": 5, "p50": 1}, "loaded": state, "ended": state,
+                "idle": state}
+
+    def traced(self, _binary, row, allocator, _repetitions):
+        self.now += 1
+        self.log.append(("calls", row, allocator.name))
+        return {"calls": {}, "operations": 10, "per_million": 0.0}
+
+    def go(self, rounds=3, resume=False, budget_s=0, parts=None):
+        parts = parts or self.PARTS
+        result = {"format": 1, "commit": "1", "binary": "2", "rows": self.TABLE, "options": [],
+                  "command": "x", "machine": {
+                      "time": "", "cpu": "", "cpus": 2, "kernel": "", "libc": "", "compiler": "",
+                      "load": 0}, "allocators": {a.name: {"path": a.path} for a in parts}}
+        session = Session(self.out, result, resume, budget_s, lambda: self.now)
+        with mock.patch.object(session, "say"):
+            run.Suite(None, self.TABLE, parts, session).run(rounds, 1, True)
+        return self.read()
+
+    def read(self):
+        return json.loads(self.out.read_text())
+
+    @staticmethod
+    def measured(result):
+        return sorted((r["row"], r["allocator"], r["round"]) for r in result["runs"])
+
+    EVERYTHING = sorted((row, a, n) for row in "abc" for a in ("glibc", "jemalloc")
+                        for n in range(3))
+
+    def test_a_round_of_everything_comes_before_the_second_round_of_times(self):
+        result = self.go(rounds=2)
+        self.assertEqual([kind for kind, _, _ in self.log],
+                         ["time"] * 6 + ["memory"] * 8 + ["calls"] * 6 + ["time"] * 6)
+        self.assertEqual([entry[1:] for entry in self.log[:6]],
+                         [(row, a) for row in "abc" for a in ("glibc", "jemalloc")])
+        self.assertEqual([entry[1:] for entry in self.log[-6:]],
+                         [(row, a) for row in "abc" for a in ("jemalloc", "glibc")])
+        self.assertTrue(result["complete"])
+
+    def test_a_run_that_is_broken_off_leaves_a_result_and_is_continued(self):
+        for stop_at in (3, 6, 9, 24, 29):
+            with self.subTest(stop_at=stop_at):
+                self.out.unlink(missing_ok=True)
+                self.log, self.stop_at = [], stop_at
+                with self.assertRaises(KeyboardInterrupt):
+                    self.go()
+                part = self.read()
+                self.assertFalse(part["complete"])
+                self.assertGreaterEqual(len(part["runs"]), min(stop_at, 6) // 2 * 2)
+                self.assertIn("broken off", report.page(summary.Summary(part)))
+                self.assertIn("broken off", markdown.write(summary.Summary(part)))
+                kept = len(part["runs"]) + len(part["memory"]) + len(part["system_calls"])
+                self.log, self.stop_at = [], None
+                result = self.go(resume=True)
+                self.assertEqual(self.measured(result), self.EVERYTHING)
+                self.assertEqual(len(self.log), 18 + 8 + 6 - kept)
+                self.assertNotIn("broken off", report.page(summary.Summary(result)))
+
+    def test_without_resume_a_run_begins_anew(self):
+        self.go()
+        self.log = []
+        self.go()
+        self.assertEqual(len(self.log), 18 + 8 + 6)
+
+    def test_another_set_of_allocators_is_not_the_same_run(self):
+        self.go(rounds=1)
+        with self.assertRaisesRegex(SystemExit, "another allocators"):
+            self.go(resume=True, parts=self.PARTS[:1])
+
+    def test_the_budget_leaves_equally_many_rounds_of_every_row(self):
+        # Times 6 s, memory 8 s, calls 6 s, then 6 s for each round of times.
+        for budget_s, rounds in [(20, 1), (25, 1), (27, 2), (33, 3), (99, 3)]:
+            with self.subTest(budget_s=budget_s):
+                self.now = 0.0
+                result = self.go(budget_s=budget_s)
+                self.assertLessEqual(self.now, budget_s)
+                self.assertEqual(result["rounds"], rounds)
+                self.assertEqual(self.measured(result),
+                                 [m for m in self.EVERYTHING if m[2] < rounds])
+
+    def test_a_round_that_the_budget_cuts_is_dropped(self):
+        real = self.process
+
+        def slower(*arguments):
+            self.now += 2 * (len(self.log) >= 20)
+            return real(*arguments)
+
+        with mock.patch.object(run, "run_once", slower):
+            result = self.go(budget_s=28)
+        self.assertEqual(result["rounds"], 1)
+        self.assertEqual(self.measured(result), [m for m in self.EVERYTHING if m[2] < 1])
+        self.assertGreater(len(self.log), 20)
+
+    def test_a_budget_within_the_first_round_keeps_what_there_is(self):
+        result = self.go(budget_s=3)
+        self.assertEqual(result["rounds"], 0)
+        self.assertEqual(self.measured(result), [m for m in self.EVERYTHING
+                                                 if m[2] == 0 and m[0] in "ab"])
+
+    def test_few_operations_are_traced(self):
+        for operations in (1, 9, 10000, 30000, 400000, 10 ** 9):
+            times = run.traced_repetitions(operations)
+            self.assertGreaterEqual(times, 1)
+            self.assertLessEqual(times, 3)
+            self.assertTrue(times == 1 or times * operations <= run.TRACED_OPERATIONS)
 
 
 if __name__ == "__main__":

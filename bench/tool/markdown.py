@@ -95,7 +95,7 @@ def write(s):
         f"Measured {machine['time'][:10]} at commit {s.result['commit']} by "
         f"`{s.result['command']}`: {machine['cpu']}, {machine['cpus']} processors, Linux "
         f"{machine['kernel']}, {machine['libc']}, {machine['compiler']}. "
-        f"{s.result['rounds']} rounds; load at the beginning {machine['load']:.1f}.", "",
+        f"{s.rounds()}; load at the beginning {machine['load']:.1f}.", "",
         "### Overview", "", *overview(s), "",
         "### Rows in which a peer is ahead", "", *behind(s), "",
         "### Times", "", *times(s), "",

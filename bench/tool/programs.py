@@ -13,7 +13,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 
 from . import machine
@@ -132,20 +131,6 @@ def run_redis(binary, command, allocator, folder):
     return result
 
 
-def run_all(binary, parts, rounds, runs, progress):
-    """Appends to runs; returns the rows."""
-    rows = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        for program, command in table(folder).items():
-            rows[program] = row()
-            takers = [a for a in parts if a.mode == "malloc"]
-            for turn in range(rounds):
-                shift = turn % len(takers)
-                for allocator in takers[shift:] + takers[:shift]:
-                    start = run_redis if program == "program/redis" else run_plain
-                    result = start(binary, command, allocator, folder)
-                    result.update(row=program, allocator=allocator.name, round=turn)
-                    runs.append(result)
-            progress(program, takers)
-    return rows
+def run_one(binary, program, command, allocator, folder):
+    start = run_redis if program == "program/redis" else run_plain
+    return start(binary, command, allocator, folder)

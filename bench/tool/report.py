@@ -224,7 +224,7 @@ def page(s):
              f'{html.escape(s.result["commit"])}, {html.escape(m["cpu"])}, {m["cpus"]} '
              f'processors, Linux {html.escape(m["kernel"])}, {html.escape(m["libc"])}, '
              f'{html.escape(m["compiler"])}.<br>'
-             f'<code>{html.escape(s.result["command"])}</code>, {s.result["rounds"]} rounds, '
+             f'<code>{html.escape(s.result["command"])}</code>, {s.rounds()}, '
              f'load at the beginning {m["load"]:.1f}.</p>',
              "<p>Lower is better everywhere. A bar is the median of the rounds, the line in it "
              "reaches from the fastest to the slowest round. » marks a bar that was cut; its "

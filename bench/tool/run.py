@@ -5,12 +5,14 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 
 from . import allocators, build, machine, programs, stats, trace
+from .session import Rounds, Session, digest
 
 TIMEOUT_S = 120
 
@@ -71,40 +73,10 @@ def value(row, result):
     return stats.median(result[row["metric"] + "_ns"]) / result["operations"]
 
 
-class Progress:
-    def __init__(self, total):
-        self.total = total
-        self.done = 0
-        self.begin = time.monotonic()
-
-    def line(self, text):
-        self.done += 1
-        seconds = time.monotonic() - self.begin
-        print(f"[{self.done}/{self.total} {seconds:4.0f} s] {text}", file=sys.stderr, flush=True)
-
-
-def time_rows(binary, table, parts, rounds, options):
-    """Rows in turn; within a row A B C, A B C, each round beginning with another allocator."""
-    runs = []
-    progress = Progress(len(table))
-    for row_name, row in table.items():
-        takers = [a for a in parts if takes(a, row_name, row)]
-        for round_number in range(rounds):
-            shift = round_number % max(len(takers), 1)
-            for allocator in takers[shift:] + takers[:shift]:
-                result = run_once(binary, row_name, allocator, *options)
-                result.update(row=row_name, allocator=allocator.name, round=round_number)
-                runs.append(result)
-        check_sums(runs, row_name)
-        progress.line(f"{row_name:28} " + "  ".join(
-            f"{a.name} {show(row, runs, row_name, a.name)}" for a in takers))
-    return runs
-
-
 def takes(allocator, row_name, row):
     if "hostheap" in row["flags"]:  # needs a heap of its own, which the vtable's process has
         return allocator.mode == "vtable"
-    if "drop-in" in row["flags"] and allocator.mode != "malloc":
+    if {"drop-in", "program"} & set(row["flags"]) and allocator.mode != "malloc":
         return False
     return not allocator.rows or re.search(allocator.rows, row_name) is not None
 
@@ -130,26 +102,36 @@ def check_sums(runs, row_name):
             result["failed"] = f"checksum {result['checksum']}, others {right}"
 
 
-def memory_rows(binary, table, parts, options, workers, extra=None):
-    """Resident memory after a fixed amount of work, and 2 s after everything was freed. Nothing
-    is timed here, so many processes may sleep at once."""
-    longest = sorted(table.items(), key=lambda item: item[1]["kind"] != "memory")
-    jobs = [(row_name, a) for row_name, row in longest for a in parts
-            if takes(a, row_name, row)]
-    progress = Progress(len(jobs))
+def in_parallel(session, key, jobs, workers, job):
+    """Runs job(row, allocator) for all that session.result[key] does not have yet, several at
+    once, because nothing is timed. What the budget does not reach is left out."""
+    results = session.result[key]
+    have = {(r["row"], r["allocator"]) for r in results}
+    missing = [(row, a) for row, a in jobs if (row, a.name) not in have]
+    open_jobs = {row: sum(r == row for r, _ in missing) for row, _ in missing}
 
-    def job(item):
-        row_name, allocator = item
-        result = run_once(binary, row_name, allocator, *options, extra=extra)
-        result.update(row=row_name, allocator=allocator.name)
-        if progress.done % 50 == 49 or progress.done + 1 == progress.total:
-            progress.line("memory")
-        else:
-            progress.done += 1
-        return result
+    def guarded(item):
+        return item, job(*item) if session.left() > 0 else None
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(job, jobs))
+        waiting = [pool.submit(guarded, item) for item in missing]
+        try:
+            for at, done in enumerate(concurrent.futures.as_completed(waiting)):
+                (row, allocator), result = done.result()
+                if result is None:
+                    continue
+                result.update(row=row, allocator=allocator.name)
+                results.append(result)
+                open_jobs[row] -= 1
+                if open_jobs[row] == 0:
+                    session.save()
+                if at % 50 == 49 or at + 1 == len(missing):
+                    session.say(f"{key} {at + 1}/{len(missing)}")
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    session.save()
 
 
 SYSTEM_CALL = re.compile(r"^\d+ +([a-z_0-9]+)\(")
@@ -158,9 +140,20 @@ NOT_COUNTED = {"futex", "sched_yield", "clock_nanosleep", "nanosleep", "restart_
                "clock_gettime"}
 
 
+# A traced call takes some 50 times as long, and a few thousand operations show what a row calls.
+TRACED_OPERATIONS = 30000
+
+
+def traced_repetitions(operations):
+    """A repetition is not divided; three of a short row, one of a long one."""
+    return max(1, min(3, TRACED_OPERATIONS // operations))
+
+
 def system_calls(binary, row_name, allocator, repetitions, extra=None):
     """Calls of the timed repetitions, without those by which threads wait for each other."""
-    log = pathlib.Path(f"/tmp/hostheap-bench-{os.getpid()}.strace")
+    handle, name = tempfile.mkstemp(prefix="hostheap-bench-", suffix=".strace")
+    os.close(handle)
+    log = pathlib.Path(name)
     prefix = ("strace", "-f", "-qq", "-o", str(log))
     result = run_once(binary, row_name, allocator, f"--repetitions={repetitions}",
                       "--budget-ms=1", prefix=prefix, extra=extra)
@@ -183,16 +176,6 @@ def system_calls(binary, row_name, allocator, repetitions, extra=None):
                 "per_million": 1e6 * sum(counts.values()) / operations}
     finally:
         log.unlink(missing_ok=True)
-
-
-def run_programs(binary, parts, rounds, runs):
-    def progress(program, takers):
-        check_sums(runs, program)
-        print(f"{program:28} " + "  ".join(
-            f"{a.name} {show(programs.row(), runs, program, a.name)}" for a in takers),
-            file=sys.stderr, flush=True)
-
-    return programs.run_all(binary, parts, rounds, runs, progress)
 
 
 def collect_parts(args):
@@ -230,49 +213,126 @@ def command_line(arguments):
     return " ".join(["scripts/bench", *shown])
 
 
+class Suite:
+    """What a run measures; the order is in run()."""
+
+    def __init__(self, binary, table, parts, session, commands=None, folder=None):
+        self.binary = binary
+        self.table = table
+        self.parts = parts
+        self.session = session
+        self.commands = commands or {}
+        self.folder = folder
+        timed = [name for name, row in table.items() if row["kind"] != "memory"]
+        self.rounds = Rounds(session, timed, self.takers, self.measure, self.finished)
+
+    def takers(self, row_name):
+        return [a for a in self.parts if takes(a, row_name, self.table[row_name])]
+
+    def measure(self, row_name, allocator):
+        if row_name in self.commands:
+            return programs.run_one(self.binary, row_name, self.commands[row_name], allocator,
+                                    self.folder)
+        return run_once(self.binary, row_name, allocator, *self.session.result["options"])
+
+    def finished(self, row_name, text):
+        runs = self.session.result["runs"]
+        check_sums(runs, row_name)
+        self.session.say(f"{text} {row_name:28} " + "  ".join(
+            f"{a.name} {show(self.table[row_name], runs, row_name, a.name)}"
+            for a in self.takers(row_name)))
+
+    def jobs(self, wanted):
+        return [(name, a) for name in wanted for a in self.takers(name)]
+
+    def memory(self, workers):
+        """Resident memory after a fixed amount of work, and 2 s after everything was freed."""
+        names = [n for n, row in self.table.items() if "program" not in row["flags"]]
+        names.sort(key=lambda n: self.table[n]["kind"] != "memory")  # the longest first
+        in_parallel(self.session, "memory", self.jobs(names), workers,
+                    lambda row, a: run_once(self.binary, row, a, "--repetitions=3",
+                                            "--idle-ms=2000"))
+
+    def system_calls(self):
+        names = [n for n in self.rounds.rows
+                 if n != "process-start" and "program" not in self.table[n]["flags"]]
+        operations = {r["row"]: r["operations"] for r in self.session.result["runs"]
+                      if "failed" not in r}
+        in_parallel(self.session, "system_calls", self.jobs(names), os.cpu_count() or 1,
+                    lambda row, a: system_calls(
+                        self.binary, row, a,
+                        traced_repetitions(operations.get(row, TRACED_OPERATIONS))))
+
+    def run(self, rounds, memory_workers, calls):
+        """One round of everything, then times for as many rounds as are wanted and fit."""
+        if self.rounds.turn(0, rounds):
+            if memory_workers:
+                self.memory(memory_workers)
+            if calls:
+                self.system_calls()
+            self.rounds.more(rounds)
+        self.rounds.drop_unfinished()
+        self.session.result["complete"] = True
+        self.session.save(indent=1)
+
+
+def process_options(args, table, parts):
+    """How long one process measures: as long as usual, or so that three rounds are half of the
+    budget when a process needs 50 ms beside its measurement."""
+    longest = 15 if args.quick else 120
+    if args.budget:
+        count = sum(takes(a, name, row) for name, row in table.items() for a in parts)
+        share = 1000 * 60 * args.budget / 2 / 3 / max(count, 1)
+        longest = int(min(max(share - 50, 10), longest))
+    return ["--repetitions=15", f"--budget-ms={longest}"]
+
+
+QUICK_BUDGET_S = 85
+
+
 def main(args):
-    begin = time.monotonic()
     binary = build.binary()
     traces = trace.unpack(binary.parent / "traces")
     table = select({name: row for name, row in rows(binary).items()
                     if not name.startswith("trace/") or name[6:] in traces}, args)
     parts = collect_parts(args)
-    timed = {n: r for n, r in table.items() if r["kind"] != "memory"}
-    rounds = args.rounds or (3 if args.quick else 7)
-    budget = 25 if args.quick else 120
-    result = {
-        "format": 1,
-        "command": command_line(sys.argv[1:]),
-        "commit": machine.commit(),
-        "machine": machine.describe(),
-        "rounds": rounds,
-        "allocators": {a.name: {"path": a.path, "mode": a.mode} for a in parts},
-        "rows": table,
-    }
-    result["runs"] = time_rows(binary, timed, parts, rounds,
-                               ["--repetitions=15", f"--budget-ms={budget}"])
-    if args.programs or not (args.quick or args.rows):
-        result["rows"] = table = {**table, **run_programs(binary, parts, rounds, result["runs"])}
-    result["memory"] = []
-    if not args.no_memory:
-        processes = {n: r for n, r in table.items() if "program" not in r["flags"]}
-        result["memory"] += memory_rows(binary, processes, parts,
-                                        ["--repetitions=3", "--idle-ms=2000"],
-                                        24 if args.quick else 8)
-    result["system_calls"] = []
-    if args.system_calls or not (args.quick or args.no_memory):
-        for row_name, row in timed.items():
-            for allocator in parts:
-                if takes(allocator, row_name, row) and row_name != "process-start":
-                    counted = system_calls(binary, row_name, allocator, 3)
-                    counted.update(row=row_name, allocator=allocator.name)
-                    result["system_calls"].append(counted)
-    result["seconds"] = round(time.monotonic() - begin, 1)
     out = pathlib.Path(args.out) if args.out else machine.ROOT / "out" / "bench" / "result.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {}
+        if args.programs or not (args.quick or args.rows):
+            commands = programs.table(pathlib.Path(folder))
+            table = {**table, **{name: programs.row() for name in commands}}
+        result = {
+            "format": 1,
+            "command": command_line(sys.argv[1:]),
+            "commit": machine.commit(),
+            "machine": machine.describe(),
+            "binary": digest(binary),
+            "allocators": {a.name: {"path": a.path, "mode": a.mode, "digest": digest(a.path)}
+                           for a in parts},
+            "rows": table,
+            "options": process_options(args, table, parts),
+        }
+        budget_s = 60 * args.budget or (QUICK_BUDGET_S if args.quick and not args.rows else 0)
+        session = Session(out, result, args.resume, budget_s)
+        suite = Suite(binary, table, parts, session, commands, pathlib.Path(folder))
+        calls = args.system_calls or not (args.quick or args.no_memory)
+        if calls and not shutil.which("strace"):
+            session.say("system calls are not counted: strace is not installed")
+            calls = False
+        suite.run(args.rounds or (3 if args.quick else 7),
+                  0 if args.no_memory else 24 if args.quick or args.budget else 8, calls)
+    return verdict(session, table, parts)
+
+
+def verdict(session, table, parts):
+    result = session.result
     failed = [r for r in result["runs"] + result["memory"] if "failed" in r]
     for r in failed:
         print(f"bench: FAILED {r['allocator']} {r['row']}: {r['failed']}", file=sys.stderr)
-    print(f"bench: {len(table)} rows, {len(parts)} allocators, {result['seconds']:.0f} s; {out}")
+    print(f"bench: {len(table)} rows, {len(parts)} allocators, {result['rounds']} rounds, "
+          f"{result['seconds']:.0f} s; {session.out}")
+    if result["rounds"] == 0:
+        print("bench: the budget ended within the first round; some rows are missing",
+              file=sys.stderr)
     return 1 if any(r["allocator"].startswith("hostheap") for r in failed) else 0

@@ -83,6 +83,10 @@ class Summary:
             return None
         return stats.median(common)
 
+    def rounds(self):
+        end = "" if self.result.get("complete", True) else ", broken off"
+        return f"{self.result['rounds']} rounds{end}"
+
     def time_rows(self):
         return [r for r in self.rows if self.rows[r]["kind"] == "time"]
 
