@@ -93,6 +93,18 @@ tidy() {
     return 1
 }
 
+# src/ compiled by the other compiler, and by gcc with its analyzer: a warning is an error.
+compiles() { # tree compiler flags
+    cmake -S . -B "build/$1" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER="$2" -DCMAKE_C_FLAGS="$3" \
+        -DCMAKE_COMPILE_WARNING_AS_ERROR=ON -DHOSTHEAP_TESTS=OFF -DHOSTHEAP_BENCH=OFF >/dev/null &&
+        cmake --build "build/$1" -j 2
+}
+
+cppcheck_src() {
+    cppcheck --quiet -j 2 --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
+        -D__x86_64__ -D_GNU_SOURCE -Isrc -Iinclude src
+}
+
 check layers scripts/check_layers.py
 check atomics scripts/check_atomics.py
 check mutants scripts/mutate_orderings.py --list
@@ -123,5 +135,24 @@ elif [ -n "$clang_tidy" ] && command -v clang >/dev/null; then
     check tidy tidy
 else
     missing tidy "needs clang and clang-tidy 14"
+fi
+if [ $tidy = no ]; then
+    :
+elif command -v clang >/dev/null; then
+    check clang compiles check-clang clang ""
+else
+    missing clang "needs clang"
+fi
+if [ $tidy = no ]; then
+    :
+elif command -v gcc >/dev/null; then
+    check analyzer compiles analyzer gcc "-fanalyzer -Wnull-dereference"
+else
+    missing analyzer "needs gcc"
+fi
+if command -v cppcheck >/dev/null; then
+    check cppcheck cppcheck_src
+else
+    missing cppcheck "needs cppcheck"
 fi
 exit $failed
