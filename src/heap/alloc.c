@@ -76,9 +76,7 @@ hhi_malloc_slow(size_t size_bytes)
         struct hhi_bin *bin = &self->main.bins[class_index];
         if (bin->head < HHI_LINK_END)
             return hhi_bin_take(bin, bin->head);
-        void *block = hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
-        if (hh_likely(block != NULL))
-            return block;
+        return hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
     }
     bool fresh;
     return block_take(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK, &fresh);

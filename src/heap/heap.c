@@ -2,6 +2,7 @@
 // heap/heap.c - heaps: made, ended; their runs; their accounts.
 #include "heap/heap.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -297,18 +298,19 @@ hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
 
 // ---- Heaps --------------------------------------------------------------------------------------
 
-// The system may refuse executable pages: ask once.
-static bool
-executable_pages_allowed(void)
+// The system may refuse executable pages, by policy or for want of memory: ask once.
+static hh_status
+executable_pages_ask(void)
 {
     struct hhi_run_request request = {1, 1, true};
     struct hhi_run run;
     if (!hhi_run_alloc(&request, &run))
-        return false;
+        return run.refusal == -EACCES || run.refusal == -EPERM ? HH_E_ACCESS_DENIED
+                                                               : HH_E_NO_MEMORY;
     // What is given back counts as retained memory until it is purged.
     hhi_limit_count((size_t)run.clean_granules << HHI_GRANULE_SHIFT);
     hhi_run_free(run.first, run.count);
-    return true;
+    return HH_OK;
 }
 
 static struct hh_heap *
@@ -333,8 +335,9 @@ hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char
     hhi_process_up();
     if (hhi_window.base == 0)
         return HH_E_NO_MEMORY;
-    if ((flags & HHI_HEAP_EXECUTABLE) != 0 && !executable_pages_allowed())
-        return HH_E_ACCESS_DENIED;
+    hh_status status = (flags & HHI_HEAP_EXECUTABLE) != 0 ? executable_pages_ask() : HH_OK;
+    if (status != HH_OK)
+        return status;
     struct hh_heap *heap = heap_record();
     if (heap == NULL)
         return HH_E_NO_MEMORY;

@@ -43,6 +43,7 @@ static struct {
     _Atomic uint32_t region_count; // only grows; under the lock
     uint32_t next_granule;         // where the next region is tried
     struct region *spare;          // a record whose region could not be made
+    uint32_t step_limit; // no region larger than this is tried unless needed; 0 = no limit
     size_t reserved_granules;
     size_t committed_granules;
     _Atomic size_t dirty_granules; // written under lock, read by anyone
@@ -242,8 +243,10 @@ region_revive(uint32_t granules, bool executable)
             continue;
         intptr_t result = hhi_os_reserve((void *)hhi_granule_address(region->first),
                                          (size_t)region->granules << HHI_GRANULE_SHIFT);
-        if (result < 0)
+        if (result == -EEXIST)
             continue;
+        if (result < 0)
+            return NULL; // refused once is refused for all of them
         if (region_start(region, index, executable))
             return region;
         granules_release(region->first, region->granules);
@@ -251,14 +254,12 @@ region_revive(uint32_t granules, bool executable)
     return NULL;
 }
 
+// Make a region of what was just reserved; gives it back without memory for the records.
 static struct region *
-region_create(uint32_t granules, bool executable)
+region_create(uint32_t first, uint32_t granules, bool executable)
 {
     // relaxed: written under the lock, which is held.
     uint32_t index = hh_load_relaxed(&runs.region_count);
-    uint32_t first = 0;
-    if (index == REGIONS_MAX || region_reserve(granules, &first) != 0)
-        return NULL;
     struct region *region = region_record(granules);
     if (region != NULL) {
         region->first = first;
@@ -278,41 +279,66 @@ region_create(uint32_t granules, bool executable)
     return region;
 }
 
-// A new region with room for count granules, as large as the system grants.
+/*
+ * Reserve *granules, or else only what is needed: a refusal costs two calls. The steps become
+ * smaller with each refusal and larger again with each success.
+ */
+static int
+region_reserve_step(uint32_t *granules, uint32_t needed, uint32_t *first)
+{
+    uint32_t step = *granules;
+    if (runs.step_limit != 0 && step > runs.step_limit)
+        step = runs.step_limit;
+    *granules = step < needed ? needed : step;
+    int result = region_reserve(*granules, first);
+    if (result == 0) {
+        if (runs.step_limit != 0 && *granules >= runs.step_limit)
+            runs.step_limit = *granules > UINT32_MAX / 2 ? 0 : *granules * 2;
+        return 0;
+    }
+    uint32_t half = (uint32_t)hh_align_up(*granules / 2, GRANULES_PER_MIB);
+    if (runs.step_limit == 0 || half < runs.step_limit)
+        runs.step_limit = half;
+    if (*granules == needed)
+        return result;
+    *granules = needed;
+    return region_reserve(needed, first);
+}
+
+// A new region with room for count granules, and for more if the system grants it.
 static struct region *
 region_add(uint32_t count, bool executable)
 {
     uint32_t needed = (uint32_t)hh_align_up(count, GRANULES_PER_MIB);
-    uint32_t granules = region_default_granules();
+    uint32_t granules = region_default_granules(), first = 0;
     if (granules < needed)
         granules = needed;
     struct region *region = region_revive(granules, executable);
-    while (region == NULL && granules >= needed) {
-        region = region_create(granules, executable);
-        if (granules == needed)
-            break;
-        granules =
-            granules / 2 < needed ? needed : (granules / 2) & ~(uint32_t)(GRANULES_PER_MIB - 1);
-    }
-    return region;
+    // relaxed: written under the lock, which is held.
+    if (region != NULL || hh_load_relaxed(&runs.region_count) == REGIONS_MAX ||
+        region_reserve_step(&granules, needed, &first) != 0)
+        return region;
+    return region_create(first, granules, executable);
 }
 
-static bool
+// 0 or -errno.
+static int
 region_commit(struct region *region, uint32_t limit)
 {
     if (limit <= region->committed_granules)
-        return true;
+        return 0;
     limit = (uint32_t)hh_align_up(limit, COMMIT_STEP_GRANULES);
     if (limit > region->granules)
         limit = region->granules;
     uint32_t from = region->committed_granules;
-    if (hhi_os_commit((void *)hhi_granule_address(region->first + from),
-                      (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable) != 0)
-        return false;
+    int result = hhi_os_commit((void *)hhi_granule_address(region->first + from),
+                               (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable);
+    if (result != 0)
+        return result;
     region->committed_granules = limit;
     hhi_region_record_set_committed(&region->record, hhi_granule_address(region->first + limit));
     runs.committed_granules += limit - from;
-    return true;
+    return 0;
 }
 
 static void
@@ -380,8 +406,16 @@ region_alloc(struct region *region, const struct hhi_run_request *request, struc
         region->longest_hint < request->count)
         return false;
     uint32_t at = region_search(region, request->count, request->alignment);
-    if (at == UINT32_MAX || !region_commit(region, at + request->count))
+    if (at == UINT32_MAX)
         return false;
+    // The kernel is asked for pages once: what it refuses here it refuses elsewhere.
+    if (run->refusal != 0 && at + request->count > region->committed_granules)
+        return false;
+    int result = region_commit(region, at + request->count);
+    if (result != 0) {
+        run->refusal = result;
+        return false;
+    }
     run->first = region->first + at;
     run->count = request->count;
     run->clean_granules = region_take(region, at, request->count);
@@ -401,12 +435,13 @@ bool
 hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
     bool done = false;
+    run->refusal = 0;
     hhi_lock_enter(&runs.lock);
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count && !done; index++)
         done = region_alloc(runs.regions[index], request, run);
-    if (!done && request->count <= hhi_window.granules) {
+    if (!done && run->refusal == 0 && request->count <= hhi_window.granules) {
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
         struct region *region = region_add(needed, request->executable);
         done = region != NULL && region_alloc(region, request, run);
@@ -427,7 +462,7 @@ hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_gr
     uint32_t at = first - region->first + count;
     if (more <= region->granules && at <= region->granules - more &&
         map_next(region->free_map, at, at + more, false) == at + more &&
-        region_commit(region, at + more)) {
+        region_commit(region, at + more) == 0) {
         *clean_granules = region_take(region, at, more);
         done = true;
     }

@@ -31,6 +31,7 @@ struct hhi_run {
     uint32_t first;          // granule number
     uint32_t count;          // granules
     uint32_t clean_granules; // of these, how many used no memory before
+    int refusal;             // where there is no run: -errno with which pages were refused, or 0
 };
 
 // What hhi_run_alloc is asked for.

@@ -168,7 +168,7 @@ a_run_grows_into_free_granules_only(void **state)
     hhi_run_check();
     assert_false(hhi_run_extend(first.first, 5, REGION_GRANULES, &clean));
     assert_false(hhi_run_extend(first.first, 5, UINT32_MAX - 3, &clean));
-    run_give((struct hhi_run){first.first, 5, 0});
+    run_give((struct hhi_run){first.first, 5, 0, 0});
 }
 
 static void
@@ -349,7 +349,7 @@ a_region_is_as_large_as_the_system_grants(void **state)
     refuse_nothing();
     run_give(run_take(6 * MIB_GRANULES));
     run_give(run);
-    run_give((struct hhi_run){hold.first, rest + 1, 0});
+    run_give((struct hhi_run){hold.first, rest + 1, 0, 0});
 }
 
 /*
@@ -410,7 +410,7 @@ a_refused_commit_of_an_extension_changes_nothing(void **state)
     hhi_run_check();
     refuse_nothing();
     assert_true(hhi_run_extend(run.first, 1, 512, &clean));
-    run_give((struct hhi_run){run.first, 513, 0});
+    run_give((struct hhi_run){run.first, 513, 0, 0});
 }
 
 static void
