@@ -188,6 +188,7 @@ static const struct bench_row replay_rows[] = {
     REPLAY("sqlite", 0),
     REPLAY("lua", 0),
     REPLAY("perl", BENCH_QUICK),
+    REPLAY("mono", 0),
 };
 
 const struct bench_family bench_replay = {"replay", replay_rows,
