@@ -206,13 +206,13 @@ class Runs(unittest.TestCase):
         self.log.append(("calls", row, allocator.name))
         return {"calls": {}, "operations": 10, "per_million": 0.0}
 
-    def go(self, rounds=3, resume=False, budget_s=0, parts=None):
+    def go(self, rounds=3, resume=False, budget_s=0, parts=None, grace_s=0):
         parts = parts or self.PARTS
         result = {"format": 1, "commit": "1", "binary": "2", "rows": self.TABLE, "options": [],
                   "command": "x", "machine": {
                       "time": "", "cpu": "", "cpus": 2, "kernel": "", "libc": "", "compiler": "",
                       "load": 0}, "allocators": {a.name: {"path": a.path} for a in parts}}
-        session = Session(self.out, result, resume, budget_s, lambda: self.now)
+        session = Session(self.out, result, resume, budget_s, lambda: self.now, grace_s)
         with mock.patch.object(session, "say"):
             run.Suite(None, self.TABLE, parts, session).run(rounds, 1, True)
         return self.read()
@@ -296,6 +296,11 @@ class Runs(unittest.TestCase):
         self.assertEqual(result["rounds"], 0)
         self.assertEqual(self.measured(result), [m for m in self.EVERYTHING
                                                  if m[2] == 0 and m[0] in "ab"])
+
+    def test_nothing_parallel_begins_when_it_could_not_end_in_time(self):
+        result = self.go(budget_s=10, grace_s=3)
+        self.assertEqual([len(result[key]) for key in ("runs", "memory", "system_calls")],
+                         [6, 1, 0])
 
     def test_few_operations_are_traced(self):
         for operations in (1, 9, 10000, 30000, 400000, 10 ** 9):

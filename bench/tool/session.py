@@ -22,10 +22,12 @@ def digest(path):
 
 
 class Session:
-    def __init__(self, out, result, resume=False, budget_s=0.0, clock=time.monotonic):
+    def __init__(self, out, result, resume=False, budget_s=0.0, clock=time.monotonic,
+                 grace_s=0.0):
         self.out = pathlib.Path(out)
         self.clock = clock
         self.begin = clock()
+        self.grace_s = grace_s  # what runs in parallel may take to end once it has begun
         self.end = self.begin + budget_s if budget_s else math.inf
         self.result = {"complete": False, "seconds": 0, "round_seconds": 0, "rounds": 0,
                        "runs": [], "memory": [], "system_calls": [], **result}
