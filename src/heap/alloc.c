@@ -9,6 +9,7 @@
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
+#include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
 
@@ -226,6 +227,14 @@ refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
     return refusal;
 }
 
+// An address of no run: a sampled block, or not ours. Apart, for the sake of the registers below.
+HH_NOINLINE static hhi_refusal
+free_outside(struct hh_heap *heap, void *block)
+{
+    hhi_refusal refusal = hhi_sample_free(heap, block);
+    return refusal == 0 ? 0 : refuse(heap, block, refusal);
+}
+
 hhi_refusal
 hhi_heap_free_slow(struct hh_heap *heap, void *block)
 {
@@ -234,8 +243,12 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
         return 0;
     if (free_own(hhi_self, heap, block, &refusal))
         return refusal == 0 ? 0 : refuse(heap, block, refusal);
-    if (hhi_run_head_of(block) == UINT32_MAX)
+    if (hhi_run_head_of(block) == UINT32_MAX) {
+        // relaxed: see where it is stored.
+        if (hh_unlikely(hh_load_relaxed(&hhi_sample_pool_made) != 0))
+            return free_outside(heap, block);
         return refuse(heap, block, HH_BAD_FOREIGN);
+    }
     struct hhi_slab *large = NULL;
     struct hhi_thread *thread = hhi_thread_get();
     // A block can be freed even when there is no memory for the record of a new thread.

@@ -4,6 +4,7 @@
 
 #include "base/atomic.h"
 #include "diag/diag.h"
+#include "heap/sample_report.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
 #include "os/proc_maps.h"
@@ -111,6 +112,8 @@ hhi_bad_block_describe(char *text, size_t capacity_bytes, const char *function, 
         bad_block_add(&lines, ", alignment %zu", claim);
     bad_block_add(&lines, "): %s", bad_block_reason(why));
     bad_block_add_place(&lines, address);
+    lines.length_bytes +=
+        hhi_sample_history(text + lines.length_bytes, capacity_bytes - lines.length_bytes, address);
     return lines.length_bytes;
 }
 

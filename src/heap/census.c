@@ -5,6 +5,7 @@
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
+#include "heap/sample.h"
 #include "heap/sweep.h"
 #include "meta/meta_arena.h"
 #include "os/os.h"
@@ -35,8 +36,12 @@ hhi_heap_owns(const void *address, hh_block_info *info)
     memset(info, 0, sizeof *info);
     unsigned kind = HHI_KIND_NONE;
     struct hhi_slab *slab = hhi_slab_find(address, &kind);
-    if (slab == NULL)
+    if (slab == NULL) {
+        // relaxed: see where it is stored.
+        if (hh_unlikely(hh_load_relaxed(&hhi_sample_pool_made) != 0))
+            hhi_sample_describe(address, info);
         return;
+    }
     if (kind == HHI_KIND_SLAB) {
         slab_describe(slab, address, info);
     } else if (kind == HHI_KIND_LARGE) {
@@ -104,10 +109,22 @@ hhi_heap_walk(struct hh_heap *heap, int (*visit)(void *arg, void *block, size_t 
     for (struct hhi_slab *slab = heap->runs; slab != NULL && !stop; slab = slab->heap_next)
         stop = slab_walk(slab, visit, arg);
     hhi_lock_leave(&heap->lock);
+    if (!stop)
+        hhi_sample_walk(heap, visit, arg);
     return HH_OK;
 }
 
 // ---- Figures ------------------------------------------------------------------------------------
+
+static int
+stats_add_sampled(void *arg, void *block, size_t size_bytes)
+{
+    hh_heap_stats *stats = arg;
+    (void)block;
+    stats->live_blocks++;
+    stats->live_bytes += size_bytes;
+    return 0;
+}
 
 void
 hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats)
@@ -128,6 +145,7 @@ hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats)
     stats->slabs_carved = heap->slabs_carved;
     stats->slabs_retired = heap->slabs_retired;
     hhi_lock_leave(&heap->lock);
+    hhi_sample_walk(heap, stats_add_sampled, stats);
     struct hhi_budget_reading reading;
     hhi_budget_read(&heap->budget, &reading);
     stats->committed_bytes = reading.committed_bytes;

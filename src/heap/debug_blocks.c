@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "heap/heap_list.h"
+#include "heap/sample.h"
 #include "meta/meta_arena.h"
 
 enum { FILE_NAME_BYTES = 255, FILE_BUCKETS = 256 };
@@ -242,9 +243,11 @@ hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t 
     unsigned kind;
     uint32_t slot = 0;
     struct hhi_slab *slab = hhi_slab_find(address, &kind);
-    if (slab == NULL) // freed meanwhile, and given back
+    if (slab == NULL && !hhi_sample_contains(address)) // freed meanwhile, and given back
         return false;
     *size_bytes = info.size_bytes;
+    if (slab == NULL)
+        return true; // sampled: never one of DebugAlloc
     hhi_lock_enter(&info.heap->lock);
     // relaxed: a caller that asks for a live block keeps its slab from changing.
     bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;

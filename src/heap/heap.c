@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
+#include "heap/sample.h"
 #include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "meta/meta_arena.h"
@@ -414,6 +415,7 @@ hhi_heap_destroy(struct hh_heap *heap)
     heaps.count--;
     hhi_lock_leave(&heaps.lock);
     heap_release_runs(heap);
+    hhi_sample_end_heap(heap);
     hhi_sweep_admit();
     hhi_lock_enter(&heaps.lock);
     heap->next = heaps.ended;

@@ -3,6 +3,7 @@
 #include "heap/thread_cache.h"
 
 #include "base/check.h"
+#include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
 
@@ -321,8 +322,16 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
     struct hhi_bin *bin = &cache->bins[class_index];
     struct hhi_slab *slab = hhi_bin_slab(bin);
     // Blocks that come back are warmer than blocks never used.
-    if (slab != NULL && slab->freed == HHI_LINK_END)
+    if (slab != NULL && slab->freed == HHI_LINK_END) {
+        // Here and not above: the refills that find freed blocks are many, and cost nothing more.
+        // relaxed: see hhi_sample_take. The caller looks at the bin's slab, so there must be one.
+        if (hh_unlikely(hh_load_relaxed(&hhi_sample_every) != 0)) {
+            void *block = hhi_sample_take(cache->heap, class_index);
+            if (block != NULL)
+                return block;
+        }
         hhi_cache_drain(cache);
+    }
     while (slab == NULL || !bin_load(bin, slab)) {
         if (slab != NULL)
             slab_becomes_full(slab);

@@ -59,6 +59,8 @@ static const struct option_row option_rows[] = {
      OPTION_SIZE_MAXIMUM, NULL, "above it no request is served; 0 = none"},
     {"region", "bytes", OPTION_SIZE, false, OPTION_FIELD(region_bytes), 0, 0, OPTION_SIZE_MAXIMUM,
      NULL, "address space reserved at a time; 0 = choose"},
+    {"sample", "", OPTION_NUMBER, false, OPTION_FIELD(sample), 0, 0, 1000000000, NULL,
+     "one block of so many refills gets guard pages, to report its misuse; 0 = off"},
 };
 enum { OPTION_COUNT = sizeof option_rows / sizeof option_rows[0] };
 

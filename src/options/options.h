@@ -33,6 +33,7 @@ struct hhi_options {
     size_t hard_limit_bytes; // key hard_limit: process-wide; 0 = none
     size_t region_bytes;     // key region: address space reserved at a time; 0 = choose
     uint32_t bad_free;       // enum hhi_bad_free_policy as the process started
+    uint32_t sample;         // one of so many refills of a thread's list is sampled; 0 = off
 };
 
 extern struct hhi_options hhi_opt;

@@ -11,7 +11,7 @@
  *   LK-1  release in hhi_lock_leave -> acquire in hhi_lock_enter: everything written under the lock.
  *
  * Ranks, to be taken in this order only: regions, heap list < thread list < heap < limbo < run <
- * region map < meta.
+ * region map < meta < sample.
  * Progress: blocking. After fork the child re-makes locks with hhi_lock_reset.
  */
 #ifndef HHI_OS_LOCK_H

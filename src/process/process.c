@@ -8,6 +8,7 @@
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
 #include "heap/limit.h"
+#include "heap/sample.h"
 #include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "meta/meta_arena.h"
@@ -69,6 +70,8 @@ hhi_process_start(void)
         // Without a window every allocation is refused; the next one tries again.
         if (hhi_window_init()) {
             hhi_slab_init();
+            if (hhi_opt.sample != 0)
+                hhi_sample_start(hhi_opt.sample); // without memory for it: not sampled
             // order: release [PR-1] publishes all of the above.
             hh_store_release(&process.up, 1);
         }
@@ -91,11 +94,13 @@ fork_prepare(void)
     hhi_region_map_fork_prepare();
     hhi_rcu_fork_prepare();
     hhi_meta_fork_prepare();
+    hhi_sample_fork_prepare();
 }
 
 static void
 fork_parent(void)
 {
+    hhi_sample_fork_done(false);
     hhi_meta_fork_done(false);
     hhi_rcu_fork_done(false);
     hhi_region_map_fork_done(false);
@@ -111,6 +116,7 @@ fork_parent(void)
 static void
 fork_child(void)
 {
+    hhi_sample_fork_done(true);
     hhi_meta_fork_done(true);
     hhi_rcu_fork_done(true);
     hhi_region_map_fork_done(true);

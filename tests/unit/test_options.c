@@ -51,6 +51,7 @@ defaults_are_as_documented(void **state)
     assert_int_equal(parsed.hard_limit_bytes, 0);
     assert_int_equal(parsed.region_bytes, 0);
     assert_int_equal(parsed.bad_free, HHI_BAD_FREE_ABORT);
+    assert_int_equal(parsed.sample, 0);
 }
 
 static void
@@ -58,7 +59,7 @@ every_key_sets_its_field(void **state)
 {
     (void)state;
     assert_accepted("decay_ms:250,background:off,bad_free:report,stats:on,stats_json:on,"
-                    "soft_limit:64m,hard_limit:2G,region:512K");
+                    "soft_limit:64m,hard_limit:2G,region:512K,sample:1000");
     assert_int_equal(parsed.decay_ms, 250);
     assert_false(parsed.background);
     assert_int_equal(parsed.bad_free, HHI_BAD_FREE_REPORT);
@@ -67,6 +68,7 @@ every_key_sets_its_field(void **state)
     assert_int_equal(parsed.soft_limit_bytes, 64u << 20);
     assert_int_equal(parsed.hard_limit_bytes, (size_t)2 << 30);
     assert_int_equal(parsed.region_bytes, 512u << 10);
+    assert_int_equal(parsed.sample, 1000);
 }
 
 static void

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+/*
+ * HOSTHEAP_OPTIONS=sample:1 in a program that knows nothing of it: a use after free ends it as a
+ * fault does without the heap, with a report before.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "support/plain.h"
+
+enum { BLOCKS = 5000, REPORT_BYTES = 8192 };
+
+// Reads blocks after their free until one faults. volatile: the compiler knows what free does.
+static void
+use_after_free(void)
+{
+    char *volatile blocks[BLOCKS];
+    alarm(60);
+    for (int at = 0; at < BLOCKS; at++)
+        blocks[at] = malloc(64);
+    for (int at = 0; at < BLOCKS; at++) {
+        char *block = blocks[at];
+        free(blocks[at]);
+        (void)*(volatile char *)block;
+    }
+    _exit(0);
+}
+
+int
+main(void)
+{
+    static char report[REPORT_BYTES];
+    int ends[2], status;
+    size_t length = 0;
+    ssize_t count;
+    check(pipe(ends) == 0);
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        use_after_free();
+    }
+    close(ends[1]);
+    while ((count = read(ends[0], report + length, sizeof report - 1 - length)) > 0)
+        length += (size_t)count;
+    check(waitpid(child, &status, 0) == child);
+    check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    char thread[64];
+    snprintf(thread, sizeof thread, "\n  allocated by thread %d\n", (int)child);
+    check(strstr(report, "hostheap: use after free: ") == report);
+    check(strstr(report, thread) != NULL);
+    check(strstr(report, "\n  freed by thread ") != NULL);
+    check(strstr(report, "preload_preload_sample+0x") != NULL);
+    return 0;
+}
