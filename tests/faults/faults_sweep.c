@@ -300,7 +300,7 @@ work_heaps(void)
         for (size_t size_bytes = 40; heaps[i] != NULL && size_bytes < 400000; size_bytes *= 4) {
             ask();
             char *block = plain_hh_heap_alloc(heaps[i], size_bytes);
-            if (!refused(block == NULL))
+            if (!refused(block == NULL) && block != NULL)
                 memset(block, 3, size_bytes);
         }
     }
