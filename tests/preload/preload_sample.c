@@ -3,12 +3,28 @@
  * HOSTHEAP_OPTIONS=sample:1 in a program that knows nothing of it: a use after free ends it as a
  * fault does without the heap, with a report before.
  */
+#include <alloca.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/wait.h>
 
 #include "support/plain.h"
 
 enum { BLOCKS = 5000, REPORT_BYTES = 8192 };
+
+/*
+ * malloc from the middle of a page of the stack: of the stack only what lies in the same page is noted,
+ * so at a page's end the caller may be missing.
+ */
+__attribute__((noinline)) static void *
+take_mid_page(size_t size)
+{
+    volatile char *room = alloca((uintptr_t)__builtin_frame_address(0) % 4096 + 2048);
+    room[0] = 0;
+    void *block = malloc(size);
+    room[0] = 1;
+    return block;
+}
 
 // Reads blocks after their free until one faults. volatile: the compiler knows what free does.
 static void
@@ -17,7 +33,7 @@ use_after_free(void)
     char *volatile blocks[BLOCKS];
     alarm(60);
     for (int at = 0; at < BLOCKS; at++)
-        blocks[at] = malloc(64);
+        blocks[at] = take_mid_page(64);
     for (int at = 0; at < BLOCKS; at++) {
         char *block = blocks[at];
         free(blocks[at]);
