@@ -91,7 +91,7 @@ HH_NOINLINE static void *
 override_resize(const char *function, void *block, size_t size_bytes)
 {
     if (block == NULL)
-        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
+        return malloc(size_bytes); // by its name: valgrind replaces malloc, but not reallocarray
     size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
     if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
         return block;
