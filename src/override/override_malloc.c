@@ -91,7 +91,7 @@ HH_NOINLINE static void *
 override_resize(const char *function, void *block, size_t size_bytes)
 {
     if (block == NULL)
-        return malloc(size_bytes); // by its name: valgrind replaces malloc, but not reallocarray
+        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
     size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
     if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
         return block;
@@ -110,7 +110,7 @@ override_resize(const char *function, void *block, size_t size_bytes)
     return result;
 }
 
-HH_OVERRIDE void *
+HH_OVERRIDE HH_NOINLINE void *
 realloc(void *block, size_t size_bytes)
 {
     // In its place if it fits there and is not far too large: most steps of a growing buffer.
@@ -126,6 +126,8 @@ reallocarray(void *block, size_t count, size_t size_bytes)
     size_t total_bytes;
     if (hh_unlikely(__builtin_mul_overflow(count, size_bytes, &total_bytes)))
         return hhi_override_no_memory();
+    if (block == NULL)
+        return realloc(NULL, total_bytes); // by its name, which valgrind replaces; not this one
     return override_resize("reallocarray", block, total_bytes);
 }
 
