@@ -306,6 +306,21 @@ typedef void (*hh_bad_free_handler)(void *arg, const char *function, const void 
  */
 HH_API void hh_set_bad_free_handler(hh_bad_free_handler handler, void *arg);
 
+/* ---- Sampled guard pages --------------------------------------------------------------------- */
+
+/*
+ * Switch sampled guard pages on, off or to another rate while the program runs; the option "sample"
+ * sets the rate to begin with. One of so many refills of a thread's list of free blocks then yields
+ * a block between pages without access; misuse of it is reported (docs/security.md).
+ *
+ * every    one of so many refills; 1 = as many as possible; 0 = none from now on
+ * returns  HH_OK; HH_E_NO_MEMORY: no memory for the pages, the rate is what it was
+ * note     blocks sampled already stay so until they are freed. The first call with a rate other
+ *          than 0 installs a handler of SIGSEGV, which passes on to the one that was there.
+ * cost     the first time, reserves 2 MiB of addresses; else two stores
+ */
+HH_API hh_status hh_set_sampling(uint32_t every);
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
+#include "heap/sample.h"
 
 #define NATIVE_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
 
@@ -193,4 +194,13 @@ hh_heap_walk(hh_heap *heap, int (*visit)(void *arg, void *block, size_t size_byt
     if (heap == NULL || visit == NULL)
         return HH_E_INVALID_ARGUMENT;
     return hhi_heap_walk(heap, visit, arg);
+}
+
+// ---- Sampled guard pages
+
+hh_status
+hh_set_sampling(uint32_t every)
+{
+    hhi_process_up(); // reads the option first, which would win if it came later
+    return hhi_sample_start(every) ? HH_OK : HH_E_NO_MEMORY;
 }

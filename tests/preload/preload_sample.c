@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * HOSTHEAP_OPTIONS=sample:1 in a program that knows nothing of it: a use after free ends it as a
- * fault does without the heap, with a report before.
+ * fault does without the heap, with a report before. With an argument the option is not set: the
+ * program switches sampling on while it runs, and off again.
  */
 #include <alloca.h>
 #include <signal.h>
@@ -26,6 +27,8 @@ take_mid_page(size_t size)
     return block;
 }
 
+PLAIN_FUNCTION(hh_status, hh_set_sampling, (uint32_t every), (every))
+
 // Reads blocks after their free until one faults. volatile: the compiler knows what free does.
 static void
 use_after_free(void)
@@ -42,10 +45,35 @@ use_after_free(void)
     _exit(0);
 }
 
+static int
+child_end(void (*run)(void))
+{
+    int status;
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0)
+        run();
+    check(waitpid(child, &status, 0) == child);
+    return status;
+}
+
+static void
+use_after_switching_off(void)
+{
+    check(plain_hh_set_sampling(0) == HH_OK);
+    use_after_free();
+}
+
 int
-main(void)
+main(int count_of_arguments, char **arguments)
 {
     static char report[REPORT_BYTES];
+    (void)arguments;
+    if (count_of_arguments > 1) {
+        check(child_end(use_after_free) == 0); // never switched on: not seen
+        check(plain_hh_set_sampling(1) == HH_OK);
+        check(child_end(use_after_switching_off) == 0);
+    }
     int ends[2], status;
     size_t length = 0;
     ssize_t count;

@@ -559,6 +559,73 @@ switched_off_again_no_more_blocks_are_sampled(void **state)
     hhi_heap_destroy(heap);
 }
 
+enum { SWITCHINGS = 300, SWITCHED_BLOCKS = 1500 };
+
+static struct {
+    struct hh_heap *heap;
+    _Atomic uint32_t stop, sampled, refused;
+} switched;
+
+// Takes blocks and frees them all, again and again, while the rate changes under it.
+static void *
+switched_run(void *argument)
+{
+    char *blocks[SWITCHED_BLOCKS];
+    // relaxed (all): a flag and counts.
+    while (hh_load_relaxed(&switched.stop) == 0) {
+        for (int number = 0; number < SWITCHED_BLOCKS; number++) {
+            blocks[number] = hhi_heap_alloc(switched.heap, 64, HHI_LEVEL_TASK);
+            if (blocks[number] == NULL)
+                return argument;
+            blocks[number][0] = blocks[number][63] = 1;
+            if (hhi_sample_contains(blocks[number]))
+                hh_fetch_add_relaxed(&switched.sampled, 1);
+        }
+        for (int number = 0; number < SWITCHED_BLOCKS; number++)
+            if (hhi_heap_free(switched.heap, blocks[number]) != 0)
+                hh_fetch_add_relaxed(&switched.refused, 1);
+    }
+    return NULL;
+}
+
+static void
+the_rate_changes_while_threads_allocate(void **state)
+{
+    static const uint32_t rates[] = {1, 0, 1000, 2, 0};
+    (void)state;
+    pthread_t threads[SWAPPERS];
+    void *failed;
+    switched.heap = core_heap();
+    for (int number = 0; number < SWAPPERS; number++)
+        assert_int_equal(pthread_create(&threads[number], NULL, switched_run, switched.heap), 0);
+    for (int number = 0; number < SWITCHINGS; number++) {
+        assert_int_equal(hh_set_sampling(rates[(size_t)number % COUNT_OF(rates)]), HH_OK);
+        usleep(1000);
+    }
+    // relaxed (all): a flag; the threads are joined.
+    hh_store_relaxed(&switched.stop, 1);
+    for (int number = 0; number < SWAPPERS; number++) {
+        pthread_join(threads[number], &failed);
+        assert_null(failed);
+    }
+    assert_true(hh_load_relaxed(&switched.sampled) > 0);
+    assert_int_equal(hh_load_relaxed(&switched.refused), 0);
+    assert_int_equal(core_census(switched.heap), 0);
+
+    // Off stays off, for every thread.
+    hh_store_relaxed(&switched.sampled, 0);
+    hh_store_relaxed(&switched.stop, 0);
+    assert_int_equal(hh_set_sampling(0), HH_OK);
+    for (int number = 0; number < SWAPPERS; number++)
+        assert_int_equal(pthread_create(&threads[number], NULL, switched_run, switched.heap), 0);
+    usleep(50000);
+    hh_store_relaxed(&switched.stop, 1);
+    for (int number = 0; number < SWAPPERS; number++)
+        pthread_join(threads[number], NULL);
+    assert_int_equal(hh_load_relaxed(&switched.sampled), 0);
+    hhi_heap_destroy(switched.heap);
+}
+
 int
 main(void)
 {
@@ -581,6 +648,7 @@ main(void)
         cmocka_unit_test(threads_free_each_others_sampled_blocks),
         cmocka_unit_test(of_racing_double_frees_one_is_accepted),
         cmocka_unit_test(switched_off_again_no_more_blocks_are_sampled),
+        cmocka_unit_test(the_rate_changes_while_threads_allocate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
