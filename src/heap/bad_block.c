@@ -4,12 +4,13 @@
 
 #include "base/atomic.h"
 #include "diag/diag.h"
-#include "heap/sample_report.h"
+#include "heap/block_history.h"
+#include "heap/block_place.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
 #include "os/proc_maps.h"
 
-enum { BAD_BLOCK_TEXT_BYTES = 1500, BAD_BLOCK_LINE_BYTES = 320 };
+enum { BAD_BLOCK_TEXT_BYTES = 1900, BAD_BLOCK_LINE_BYTES = 320 };
 
 // What hh_set_bad_free_handler was given. Records never change once they are published, so handler
 // and arg always belong together; one is made for each different pair.
@@ -66,17 +67,82 @@ bad_block_add(struct bad_block_text *text, const char *format, ...)
 }
 
 static void
-bad_block_add_slot(struct bad_block_text *text, const char *what, const hh_block_info *info,
-                   const void *address)
+bad_block_add_remark(struct bad_block_text *text, uintptr_t base)
 {
-    const char *name = hhi_heap_name(info->heap);
+    text->length_bytes +=
+        hhi_block_remark(text->buffer + text->length_bytes,
+                         text->capacity_bytes - text->length_bytes, (const void *)base);
+}
+
+static void
+bad_block_add_heap(struct bad_block_text *text, const struct hh_heap *heap)
+{
+    const char *name = hhi_heap_name(heap);
+    bad_block_add(text, "\n  heap: %llu%s%s%s", (unsigned long long)hhi_heap_id(heap),
+                  name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "");
+}
+
+static void
+bad_block_add_slot(struct bad_block_text *text, const hh_block_info *info, const void *address)
+{
     size_t offset_bytes = (size_t)((uintptr_t)address - (uintptr_t)info->base);
-    bad_block_add(text, "\n  %s: %p, %zu bytes, %s", what, info->base, info->size_bytes,
+    bad_block_add(text, "\n  slot: %p, %zu bytes, %s", info->base, info->size_bytes,
                   info->live ? "allocated" : "free");
+    bad_block_add_remark(text, (uintptr_t)info->base);
     if (offset_bytes != 0)
         bad_block_add(text, "; the address is %zu bytes into it", offset_bytes);
-    bad_block_add(text, "\n  heap: %llu%s%s%s", (unsigned long long)hhi_heap_id(info->heap),
-                  name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "");
+}
+
+static void
+bad_block_add_neighbour(struct bad_block_text *text, const char *which,
+                        const struct hhi_block_neighbour *neighbour)
+{
+    if (neighbour->base == 0) {
+        bad_block_add(text, "\n  slot %s: none in this slab", which);
+        return;
+    }
+    bad_block_add(text, "\n  slot %s: %p, %s", which, (void *)neighbour->base, neighbour->state);
+    bad_block_add_remark(text, neighbour->base);
+}
+
+static void
+bad_block_add_nearest(struct bad_block_text *text, const struct hhi_block_neighbour *nearest,
+                      uintptr_t address)
+{
+    if (nearest->base == 0)
+        return;
+    bool above = nearest->base > address;
+    bad_block_add(text, "\n  nearest other live block: %p, %zu bytes, %s %zu bytes %s the address",
+                  (void *)nearest->base, nearest->size_bytes, above ? "begins" : "ends",
+                  above ? nearest->base - address : address - nearest->base - nearest->size_bytes,
+                  above ? "behind" : "before");
+}
+
+// The slab and what lies around: for addresses that lie in one.
+static void
+bad_block_add_surroundings(struct bad_block_text *text, const void *address)
+{
+    struct hhi_block_place place;
+    hhi_block_find_place(address, &place);
+    if (place.slab != NULL && place.large)
+        bad_block_add(text, "\n  class: none, a large block with pages of its own");
+    if (place.slab != NULL && !place.large) {
+        bad_block_add(text, "\n  class: %zu bytes; slot %u of %u in the slab at %p",
+                      place.class_bytes, place.slot + 1, place.slots, (void *)place.slab_base);
+        bad_block_add_neighbour(text, "before", &place.before);
+        bad_block_add_neighbour(text, "behind", &place.behind);
+    }
+    bad_block_add_nearest(text, &place.nearest, (uintptr_t)address);
+}
+
+static void
+bad_block_add_mapping(struct bad_block_text *text, const void *address)
+{
+    char line[BAD_BLOCK_LINE_BYTES];
+    if (hhi_os_describe_mapping(address, line, sizeof line))
+        bad_block_add(text, "\n  mapping: %s", line);
+    else
+        bad_block_add(text, "\n  nothing is mapped there");
 }
 
 static void
@@ -84,20 +150,16 @@ bad_block_add_place(struct bad_block_text *text, const void *address)
 {
     hh_block_info info;
     hhi_heap_owns(address, &info);
-    if (info.heap != NULL && info.base != NULL) {
-        bad_block_add_slot(text, "slot", &info, address);
-        return;
+    if (info.heap == NULL) {
+        bad_block_add_mapping(text, address);
+    } else if (info.base != NULL) {
+        bad_block_add_slot(text, &info, address);
+        bad_block_add_heap(text, info.heap);
+    } else {
+        bad_block_add_heap(text, info.heap);
+        bad_block_add(text, ", outside all of its slots");
     }
-    if (info.heap != NULL) {
-        bad_block_add(text, "\n  heap: %llu, outside all of its slots",
-                      (unsigned long long)hhi_heap_id(info.heap));
-        return;
-    }
-    char line[BAD_BLOCK_LINE_BYTES];
-    if (hhi_os_describe_mapping(address, line, sizeof line))
-        bad_block_add(text, "\n  mapping: %s", line);
-    else
-        bad_block_add(text, "\n  nothing is mapped there");
+    bad_block_add_surroundings(text, address);
 }
 
 size_t
@@ -113,7 +175,7 @@ hhi_bad_block_describe(char *text, size_t capacity_bytes, const char *function, 
     bad_block_add(&lines, "): %s", bad_block_reason(why));
     bad_block_add_place(&lines, address);
     lines.length_bytes +=
-        hhi_sample_history(text + lines.length_bytes, capacity_bytes - lines.length_bytes, address);
+        hhi_block_history(text + lines.length_bytes, capacity_bytes - lines.length_bytes, address);
     return lines.length_bytes;
 }
 

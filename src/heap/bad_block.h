@@ -5,8 +5,9 @@
  * Layer: heap. May include: base, os, diag, options, meta.
  *
  * The policy comes from the option bad_free; hh_set_bad_free_handler replaces it. A report is one
- * write of a few lines: the function and the address, why it is refused, and the slot or the mapping
- * the address lies in. Nothing here allocates, takes a lock that an allocation may hold, or changes
+ * write of a few lines: the function and the address, why it is refused, the slot or the mapping the
+ * address lies in, its heap, class and neighbours, the nearest other live block, and the block's
+ * history where there is one (block_history.h). Nothing here allocates, takes a lock that an allocation may hold, or changes
  * errno (a handler of the program may do what it likes).
  *
  * Thread rules: any thread, any time outside a signal handler.
