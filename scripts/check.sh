@@ -107,7 +107,7 @@ cppcheck_src() {
 
 check layers scripts/check_layers.py
 check atomics scripts/check_atomics.py
-check mutants scripts/mutate_orderings.py --list
+check mutants scripts/mutate-orders --list
 check headers scripts/check_headers.py
 check options scripts/check_options.py
 check licence licence

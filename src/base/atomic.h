@@ -6,8 +6,8 @@
  *
  * The order is part of the name so that the whole set in use is visible to grep. Sequential
  * consistency appears in one place only, the notify protocol of remote frees (slab.h), where a
- * store must be seen before a later load of another word (ADR-0003). No bare fences: the thread
- * sanitizer does not understand them.
+ * store must be seen before a later load of another word (ADR-0003), and in guarded sections
+ * (guard.h), the only place with a fence: the thread sanitizer does not understand them.
  */
 #ifndef HHI_BASE_ATOMIC_H
 #define HHI_BASE_ATOMIC_H
@@ -29,6 +29,7 @@
 #define hh_exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
 #define hh_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define hh_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define hh_fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
 #define hh_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define hh_fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
 #define hh_fetch_add_seq_cst(p, v) atomic_fetch_add_explicit((p), (v), memory_order_seq_cst)
@@ -70,6 +71,17 @@
 
 // Keeps the compiler, not the processor, from moving memory accesses across.
 #define hh_compiler_barrier() atomic_signal_fence(memory_order_seq_cst)
+
+/*
+ * Directly after a read-modify-write: with it a full barrier, which even relaxed accesses do not pass.
+ * No order of an operation says that much (C11 keeps a sequentially consistent one behind others of
+ * its kind only); a locked instruction of x86 does. The thread sanitizer knows no fences.
+ */
+#if defined(__x86_64__) || HH_TSAN
+#define hh_fence_after_rmw() hh_compiler_barrier()
+#else
+#define hh_fence_after_rmw() atomic_thread_fence(memory_order_seq_cst)
+#endif
 
 static inline void
 hh_cpu_relax(void)

@@ -242,9 +242,9 @@ hhi_slab_retire(struct hhi_slab *slab)
     slab->retired_from = hh_load_relaxed(&slab->heap);
     hh_store_relaxed(&slab->heap, NULL);
     hhi_lock_enter(&limbo.lock);
-    // order: acq_rel [GD-4] after the kind store, which whoever finds a later epoch must see: a read
-    // that writes back what it found, since the next epoch may be begun without this lock.
-    slab->retired_epoch = hh_fetch_add_acq_rel(&hhi_guard_epoch, 0);
+    // order: release [GD-4] of the kind store, which whoever finds a later epoch must see: a read that
+    // writes back what it found, since the next epoch may be begun without this lock.
+    slab->retired_epoch = hh_fetch_add_release(&hhi_guard_epoch, 0);
     limbo_push(slab, class_index);
     // relaxed: written under the lock, which is held.
     bool full = hh_load_relaxed(&limbo.granules) >= LIMBO_MOST_GRANULES;

@@ -46,17 +46,18 @@ hhi_guard_common_return(void)
 uint64_t
 hhi_guard_advance(void)
 {
-    // order: seq_cst [GD-2] retirements come before the reads below; a new epoch begins; release
-    // [GD-4] the retirements of the older ones.
-    hh_fetch_add_seq_cst(&hhi_guard_epoch, 1);
+    // relaxed: an addition hands on what retirements have released in it [GD-4]. The fence [GD-2]
+    // puts those that the caller knows of before the reads below.
+    hh_fetch_add_relaxed(&hhi_guard_epoch, 1);
+    hh_fence_after_rmw();
     // Without the barrier an open section may not be seen yet.
     if (hhi_guard_asymmetric && !hhi_os_barrier_all_threads())
         return 0;
     uint64_t oldest = UINT64_MAX;
     // order: acquire [GD-3] the list's links.
     for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next) {
-        // order: seq_cst [GD-2], acquire [GD-1]: closed means its accesses are over.
-        uint64_t epoch = hh_load_seq_cst(&guard->epoch);
+        // order: acquire [GD-1] closed means its accesses are over.
+        uint64_t epoch = hh_load_acquire(&guard->epoch);
         if (epoch != 0 && epoch < oldest)
             oldest = epoch;
     }
@@ -67,9 +68,8 @@ void
 hhi_guard_fork_child(struct hhi_guard *own)
 {
     hhi_lock_reset(&common_lock);
-    // order: acquire [GD-3] the list's links.
-    for (struct hhi_guard *guard = hh_load_acquire(&guards); guard != NULL; guard = guard->next)
+    // relaxed (all): only one thread exists.
+    for (struct hhi_guard *guard = hh_load_relaxed(&guards); guard != NULL; guard = guard->next)
         if (guard != own)
-            // relaxed: only one thread exists.
             hh_store_relaxed(&guard->epoch, 0);
 }

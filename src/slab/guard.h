@@ -25,10 +25,10 @@
  * a section costs two plain stores.
  *
  * Memory ordering
- *   GD-1  section close (release) -> guard read (acquire): the section's last accesses come before
- *         the run's next use.
- *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by a
- *         sequentially consistent exchange and load.
+ *   GD-1  section close, and the next open (release) -> guard read (acquire): the section's last
+ *         accesses come before the run's next use.
+ *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by full
+ *         barriers of both sides.
  *   GD-3  guard registered (release) -> walk over the list (acquire): the guard's link.
  *   GD-4  new epoch (release) -> section open (acquire): the retirements of older epochs. Else the
  *         section's reads might come before its read of the epoch and see a run of an older one.
@@ -73,12 +73,16 @@ hhi_guard_open(struct hhi_guard *guard)
     // all retirements that came before it.
     uint64_t epoch = hh_load_acquire(&hhi_guard_epoch);
     if (hh_likely(hhi_guard_asymmetric)) {
-        // relaxed: ordered before the section's reads by the other side's membarrier [GD-2].
-        hh_store_relaxed(&guard->epoch, epoch);
+        // order: release [GD-1] whoever reads this epoch does not see that the last section was
+        // closed, and its accesses may have come after the membarrier.
+        // The other side's membarrier [GD-2] puts the store before the section's reads.
+        hh_store_release(&guard->epoch, epoch);
         hh_compiler_barrier();
     } else {
-        // order: seq_cst [GD-2] the store comes before the section's reads.
-        hh_exchange_seq_cst(&guard->epoch, epoch);
+        // relaxed: an exchange hands on what the close before it has released [GD-1]. The fence
+        // [GD-2] puts it before the section's reads.
+        hh_exchange_relaxed(&guard->epoch, epoch);
+        hh_fence_after_rmw();
     }
 }
 

@@ -9,7 +9,7 @@
  *
  * Claim: what a reader reached through the published pointer inside its section is not freed before
  * the section ends. Interleavings only (sequential consistency); the orders of the C code are held
- * by the thread sanitizer and scripts/mutate_orderings.py.
+ * by the thread sanitizer and scripts/mutate-orders.
  *
  * Planted faults, each of which the model must find:
  *   NO_GUESTS             the reclaimer does not look at the guest counter

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+/*
+ * limbo.c - a retired slab's run is used for something else only after every section that might
+ * still look at it as the old slab (GD-1, GD-2, GD-3, GD-4; slab/guard.h, slab/carve.c).
+ *
+ * A reader opens sections in which it looks for the slab and, if it finds one, at its memory. Another
+ * thread retires the slab and ends the grace periods that it can; what gets the run then writes to
+ * the memory. A race on `memory` is a section that was not waited for.
+ *
+ * ASYMMETRIC: the barrier is membarrier's. SECTIONS: how many, of which later ones may be of an epoch
+ * in which the first are not seen any more. REGISTERS: the reader is new. OTHER: a third thread begins epochs.
+ * Faults: NO_SECTION, NO_BARRIER, NO_WAIT, RELAXED_CLOSE.
+ */
+#include "proof.h"
+#include "proof_lock.h"
+
+#if defined(NO_BARRIER)
+#undef hh_fence_after_rmw
+#define hh_fence_after_rmw() ((void)0)
+#endif
+#if defined(RELAXED_CLOSE)
+#undef hh_store_release
+#define hh_store_release hh_store_relaxed
+#endif
+#include "slab/guard.c"
+#if defined(RELAXED_CLOSE)
+#undef hh_store_release
+#define hh_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#endif
+#if defined(NO_WAIT) // for sections of older epochs
+#define hhi_guard_advance() (hhi_guard_advance(), UINT64_MAX)
+#endif
+
+#include "slab/carve.c"
+
+enum { CLASS = 8, BLOCK_BYTES = 128 };
+
+struct hhi_window hhi_window;
+static struct hhi_slab records[1];
+static _Atomic uint32_t heads[1];
+static hhi_link links[1024];
+static struct hhi_guard reader_guard;
+static bool alone; // no reader runs
+static char heap;  // only its address
+static int memory; // of the run
+static int seen;   // what the reader saw of it
+
+bool
+hhi_os_barrier_init(void)
+{
+    return ASYMMETRIC;
+}
+
+bool
+hhi_os_barrier_all_threads(void)
+{
+#if !defined(NO_BARRIER)
+    if (!alone)
+        proof_membarrier();
+#endif
+    return true;
+}
+
+void *
+hhi_meta_alloc(size_t size_bytes)
+{
+    assert(size_bytes <= sizeof links);
+    return links;
+}
+
+bool
+hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
+{
+    run->first = run->clean_granules = 0;
+    run->count = request->count;
+    run->refusal = 0;
+    return true;
+}
+
+bool
+hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules)
+{
+    (void)first, (void)count, (void)more, (void)clean_granules;
+    return false;
+}
+
+void
+hhi_run_free(uint32_t first, uint32_t count)
+{
+    (void)first, (void)count;
+    memory++; // whoever gets it next
+}
+
+uint32_t
+hhi_slab_collect(struct hhi_slab *slab)
+{
+    (void)slab;
+    return 0;
+}
+
+static void
+look(void)
+{
+    proof_point();
+#if !defined(NO_SECTION)
+    hhi_guard_open(&reader_guard); // passes a point
+#endif
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find((void *)hhi_window.base, &kind);
+    proof_point();
+    if (slab != NULL && kind == HHI_KIND_SLAB)
+        seen += memory;
+    proof_point();
+#if !defined(NO_SECTION)
+    hhi_guard_close(&reader_guard);
+#endif
+}
+
+static void *
+reader(void *arg)
+{
+    proof_points_begin();
+#if defined(NO_BARRIER) || !ASYMMETRIC
+    proof_point_wanted = -1;
+#endif
+#if REGISTERS
+    hhi_guard_register(&reader_guard);
+#endif
+    for (int section = 0; section < SECTIONS; section++)
+        look();
+    proof_point();
+    return arg;
+}
+
+static void *
+owner(void *arg)
+{
+    hhi_slab_retire(&records[0]);
+    hhi_limbo_advance(true);
+    return arg;
+}
+
+// As the sweeper does, who does not hold the lock that retirements are made under.
+static void *
+other(void *arg)
+{
+    hhi_guard_advance();
+    return arg;
+}
+
+int
+main(void)
+{
+    if (HH_TSAN && ASYMMETRIC)
+        return 77;
+    hhi_window.base = (uintptr_t)1 << 32;
+    hhi_window.granules = 1;
+    hhi_window.records = (char *)records;
+    hhi_window.heads = heads;
+    hhi_guard_asymmetric = ASYMMETRIC;
+    if (!REGISTERS)
+        hhi_guard_register(&reader_guard);
+    for (int round = 0; round < (REGISTERS ? 1 : PROOF_ROUNDS); round++) {
+        uint32_t clean_granules;
+        alone = false;
+        proof_points_reset();
+        if (hhi_slab_carve((struct hh_heap *)(void *)&heap, CLASS, false, &clean_granules) == NULL)
+            abort();
+#if ASYMMETRIC
+        (void)other;
+        PROOF_RUN(reader, owner, proof_choose);
+#else
+#if OTHER
+        PROOF_RUN(reader, owner, other);
+#else
+        (void)other;
+        PROOF_RUN(reader, owner);
+#endif
+#endif
+        alone = true;
+        hhi_limbo_advance(true); // what the owner could not end
+    }
+    return 0;
+}
