@@ -123,8 +123,8 @@ hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     return slab;
 }
 
-void
-hhi_heap_retire_slab(struct hhi_slab *slab)
+size_t
+hhi_heap_retire_unnoted(struct hhi_slab *slab)
 {
     // relaxed: fixed while carved.
     struct hh_heap *heap = hh_load_relaxed(&slab->heap);
@@ -134,7 +134,13 @@ hhi_heap_retire_slab(struct hhi_slab *slab)
     hhi_lock_leave(&heap->lock);
     hhi_budget_discharge_heap(&heap->budget, size_bytes);
     hhi_slab_retire(slab);
-    hhi_sweep_note(size_bytes);
+    return size_bytes;
+}
+
+void
+hhi_heap_retire_slab(struct hhi_slab *slab)
+{
+    hhi_sweep_note(hhi_heap_retire_unnoted(slab));
 }
 
 // ---- Large blocks -------------------------------------------------------------------------------
@@ -239,7 +245,8 @@ hhi_heap_return_shared(struct hhi_slab *slab)
 void
 hhi_heap_share_slab(struct hhi_slab *slab)
 {
-    slab->stamp_ms = (uint32_t)hhi_os_clock_ms();
+    // relaxed: the slab is in no list yet.
+    hh_store_relaxed(&slab->stamp_ms, (uint32_t)hhi_os_clock_ms());
     slab->purged = false; // blocks may have been freed since
     size_t size_bytes = slab_bytes(slab);
     hhi_heap_return_shared(slab);

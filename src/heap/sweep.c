@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "heap/heap.h"
 #include "heap/heap_list.h"
+#include "heap/kept_slabs.h"
 #include "heap/thread_cache.h"
 #include "options/options.h"
 #include "os/lock.h"
@@ -75,7 +76,8 @@ shared_slab_is_due(void *arg, struct hhi_slab *slab)
     bool touched = hh_load_relaxed(&slab->touched) != 0;
     if (slab->purged && !touched)
         return false;
-    if (!stamp_is_old(pass, slab->stamp_ms)) {
+    // relaxed: stored before the slab was shared, under the lock that is held.
+    if (!stamp_is_old(pass, hh_load_relaxed(&slab->stamp_ms))) {
         pass->waiting++;
         return false;
     }
@@ -140,8 +142,17 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     } while (!hh_cas_weak_release(&cache->inbox, &head, first));
 }
 
+static bool
+kept_slab_is_due(void *arg, uint32_t stamp_ms)
+{
+    struct sweep_pass *pass = arg;
+    bool old = stamp_is_old(pass, stamp_ms);
+    pass->waiting += !old;
+    return old;
+}
+
 static void
-pass_heap_inboxes(struct sweep_pass *pass, struct hh_heap *heap)
+pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
 {
     // Caches leave the list only when their heap ends, which the sweep lock excludes.
     hhi_lock_enter(&heap->lock);
@@ -154,6 +165,7 @@ pass_heap_inboxes(struct sweep_pass *pass, struct hh_heap *heap)
         if (drains == cache->swept_drains || pass->now_ms == HHI_RUN_ALL)
             pass_inbox(pass, cache);
         cache->swept_drains = drains;
+        hhi_kept_release(cache, kept_slab_is_due, pass);
     }
 }
 
@@ -201,7 +213,7 @@ pass_locked(struct sweep_pass *pass)
     pass_orphans();
     // Heaps leave the list only when they end, which the sweep lock excludes.
     for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
-        pass_heap_inboxes(pass, heap);
+        pass_heap_caches(pass, heap);
         pass_heap_shared(pass, heap);
     }
     // relaxed: a statistic.
@@ -239,11 +251,37 @@ hhi_sweep_all(void)
     return pass.purged_bytes;
 }
 
-size_t
-hhi_sweep_retained(void)
+static size_t
+sweep_free_runs(void)
 {
     hhi_limbo_advance(true);
     return purge_runs(HHI_RUN_ALL, 0, SIZE_MAX);
+}
+
+static void
+heap_release_kept(void *arg, struct hh_heap *heap)
+{
+    (void)arg;
+    // Caches leave the list only when their heap ends; it would have to leave the list of heaps first.
+    hhi_lock_enter(&heap->lock);
+    struct hhi_cache *cache = heap->caches;
+    hhi_lock_leave(&heap->lock);
+    for (; cache != NULL; cache = cache->next_of_heap)
+        hhi_kept_release(cache, NULL, NULL);
+}
+
+size_t
+hhi_sweep_retained(void)
+{
+    hhi_heap_for_each(heap_release_kept, NULL);
+    return sweep_free_runs();
+}
+
+bool
+hhi_sweep_comes(void)
+{
+    // relaxed: once it is stored it stays.
+    return hhi_opt.decay_ms != 0 && hhi_opt.background && hh_load_relaxed(&sweep.unavailable) == 0;
 }
 
 // ---- The sweeper's thread -----------------------------------------------------------------------
@@ -325,7 +363,7 @@ hhi_sweep_note(size_t size_bytes)
     if (hhi_opt.decay_ms == HHI_DECAY_OFF)
         return;
     if (hhi_opt.decay_ms == 0)
-        hhi_sweep_retained(); // what lies inside of slabs is left to the sweeper
+        sweep_free_runs(); // what lies inside of slabs is left to the sweeper
     // relaxed (all): hints; a start missed now comes with the next note.
     size_t noted_bytes = hh_fetch_add_relaxed(&sweep.noted_bytes, size_bytes) + size_bytes;
     if (hh_load_relaxed(&sweep.running) != 0)

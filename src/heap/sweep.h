@@ -6,11 +6,12 @@
  *
  * A pass of the sweeper
  *   1. ends grace periods that are over, so that retired slabs become free runs;
- *   2. looks through the inboxes of threads that do not take them: pages all of whose blocks other
+ *   2. retires empty slabs that threads have kept for the decay time;
+ *   3. looks through the inboxes of threads that do not take them: pages all of whose blocks other
  *      threads have freed are given back, the slabs stay in the inbox;
- *   3. takes the records of threads that ended, and shares or retires their slabs;
- *   4. retires shared slabs that have become empty, gives back the free pages inside the others;
- *   5. gives back free runs older than the decay time.
+ *   4. takes the records of threads that ended, and shares or retires their slabs;
+ *   5. retires shared slabs that have become empty, gives back the free pages inside the others;
+ *   6. gives back free runs older than the decay time.
  *
  * Who runs it: a hidden thread (os/hidden_thread.c) started when enough memory has become free,
  * which ends when nothing is left to do; where there is none, threads on their slow paths, in
@@ -30,7 +31,9 @@
 void hhi_sweep_note(size_t size_bytes);
 // One full pass for hh_trim; also the calling thread's own slabs. Returns bytes given back.
 size_t hhi_sweep_all(void);
-// Give back what is free now, without looking into slabs. Returns bytes.
+// Whether a sweep comes by itself some time after memory has become unused.
+bool hhi_sweep_comes(void);
+// Give back what is free now, without looking into slabs that are in use. Returns bytes.
 size_t hhi_sweep_retained(void);
 // Bytes given back so far from inside of slabs (statistics).
 uint64_t hhi_sweep_purged_in_slabs(void);

@@ -3,6 +3,7 @@
 #include "heap/thread_cache.h"
 
 #include "base/check.h"
+#include "heap/kept_slabs.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
@@ -126,7 +127,7 @@ partial_event(struct hhi_cache *cache, struct hhi_slab *slab)
     if (live == 0) {
         // No block is left to free locally; if the token is gone, the drain comes back here.
         slab->credit = 0;
-        if (slab_disown(cache, slab))
+        if (slab_disown(cache, slab) && !hhi_kept_put(cache, slab))
             hhi_heap_retire_slab(slab);
     } else if (live <= sparse && cache->partial_bytes > SHARE_ABOVE_BYTES) {
         slab->credit = (int32_t)live;
@@ -290,8 +291,27 @@ cache_adopt_orphaned(struct hhi_cache *cache, unsigned class_index)
 }
 
 static struct hhi_slab *
+cache_adopt_kept(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_slab *slab = hhi_kept_take(cache, class_index);
+    if (slab != NULL)
+        cache_adopt(cache, slab);
+    return slab;
+}
+
+static void
+cache_release_kept(struct hhi_cache *cache)
+{
+    size_t released_bytes = hhi_kept_release_own(cache);
+    if (released_bytes != 0)
+        hhi_sweep_note(released_bytes);
+}
+
+static struct hhi_slab *
 cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
+    // What is kept for other classes goes before memory is taken from elsewhere.
+    cache_release_kept(cache);
     struct hhi_slab *slab = hhi_heap_carve(cache->heap, class_index, level);
     if (slab != NULL)
         cache_adopt(cache, slab);
@@ -307,6 +327,8 @@ cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
         hhi_cache_drain(cache);
         slab = cache_pop_partial(cache, class_index);
     }
+    if (slab == NULL)
+        slab = cache_adopt_kept(cache, class_index);
     if (slab == NULL)
         slab = cache_adopt_shared(cache, class_index);
     if (slab == NULL)
@@ -382,6 +404,7 @@ void
 hhi_cache_share_all(struct hhi_cache *cache)
 {
     hhi_cache_drain(cache);
+    cache_release_kept(cache);
     cache->shared_all = true;
     for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
         bin_unload(cache, class_index);
@@ -403,6 +426,7 @@ hhi_cache_purge(struct hhi_cache *cache)
 {
     size_t purged_bytes = 0;
     hhi_cache_drain(cache);
+    cache_release_kept(cache);
     for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
         bin_unload(cache, class_index);
         struct hhi_slab *next;
@@ -425,6 +449,7 @@ hhi_cache_reset(struct hhi_cache *cache)
         cache->bins[class_index] = (struct hhi_bin){.head = HHI_LINK_END};
         cache->partial[class_index] = NULL;
     }
+    hhi_kept_forget(cache);
     cache->partial_bytes = 0;
     cache->shared_all = false;
     // relaxed: nobody owns or frees blocks of this cache now.
@@ -444,6 +469,15 @@ hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own)
             hh_store_relaxed(&slab->token, 1);
 }
 
+// Owned by the cache, or kept in one of its slots.
+static bool
+slab_belongs_to(struct hhi_slab *slab, struct hhi_cache *cache)
+{
+    struct hhi_cache *owner = slab_owner(slab);
+    return owner == cache ||
+           (owner == &hhi_cache_none && slab->state == HHI_SLAB_KEPT && slab->kept_by == cache);
+}
+
 void
 hhi_cache_rebuild(struct hhi_cache *cache)
 {
@@ -451,12 +485,15 @@ hhi_cache_rebuild(struct hhi_cache *cache)
     hhi_lock_enter(&heap->lock); // the heap may be ended by another thread meanwhile
     // relaxed: written under the heap's lock.
     bool ended = hh_load_relaxed(&cache->heap_id) != heap->id;
+    cache->kept_some = true; // what the lost thread had filled may be newer than what it noted
     if (!ended)
         hhi_cache_reset(cache);
     for (struct hhi_slab *slab = ended ? NULL : heap->runs; slab != NULL; slab = slab->heap_next) {
         // relaxed (both): the cache's thread is gone, only the caller acts as the owner.
-        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache)
+        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || !slab_belongs_to(slab, cache))
             continue;
+        // relaxed: the token's holder, which the caller now is, changes the owner [SL-3].
+        hh_store_relaxed(&slab->owner, cache);
         // A notification that was never finished is made good by looking at every link; guarded
         // as in slab_collect_guarded.
         struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;

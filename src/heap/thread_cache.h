@@ -13,6 +13,7 @@
  *   hhi_cache
  *     bins[class]      the current slab's list to take from, and what turns a number into an address
  *     partial[class]   slabs with free blocks
+ *     kept             empty slabs held back for a while (kept_slabs.h)
  *     inbox            slabs in which other threads have freed blocks
  *
  * A thread without a record has hhi_self == &hhi_thread_none, whose bins are empty: the first
@@ -26,6 +27,7 @@
  * Invariants
  *   I1  bins[c] without a slab implies bins[c].head == HHI_LINK_END.
  *   I2  a slab owned by a cache is: in a bin (CURRENT), in partial (PARTIAL), or in neither (FULL).
+ *       A kept slab has no owner.
  *   I3  records of threads and caches are never unmapped; a cache serves one thread record for ever.
  *
  * Memory ordering
@@ -70,6 +72,8 @@ hhi_bin_fresh(const struct hhi_bin *bin)
     return hhi_slab_at(bin->number - 1)->head_fresh;
 }
 
+enum { HHI_KEPT_SLABS = 16 };
+
 struct hhi_cache {
     struct hhi_bin bins[HHI_CLASSES];
     struct hhi_slab *partial[HHI_CLASSES];
@@ -79,6 +83,12 @@ struct hhi_cache {
     _Atomic(struct hhi_thread *) thread; // fixed once made
     _Atomic uint64_t heap_id;       // 0 = the heap has ended, the cache may be used again [TC-1]
     struct hhi_cache *next_of_heap; // all caches of a heap, under its lock
+    // Empty slabs held back (kept_slabs.h): slots, and what the owner remembers of them.
+    _Atomic(struct hhi_slab *) kept[HHI_KEPT_SLABS];
+    uint8_t kept_class[HHI_KEPT_SLABS];
+    bool kept_some;              // a slot may be filled; false: none is, only the owner fills them
+    bool kept_full;              // no slot was empty when the owner looked last
+    uint32_t kept_unnoted_bytes; // kept since the sweeper was told last
     // Pushed to by other threads: a line of its own.
     _Atomic(struct hhi_slab *) inbox __attribute__((aligned(HH_CACHE_LINE_BYTES)));
     uint32_t swept_drains; // the sweeper's: thread->drains when it last came by
@@ -189,6 +199,8 @@ void hhi_cache_check(struct hhi_cache *cache);
 
 // End an empty slab that no list holds and whose token the caller holds.
 void hhi_heap_retire_slab(struct hhi_slab *slab);
+// The same without telling the sweeper. Returns the slab's bytes.
+size_t hhi_heap_retire_unnoted(struct hhi_slab *slab);
 // Put a slab without owner into its heap's list. Token held.
 void hhi_heap_share_slab(struct hhi_slab *slab);
 // Carve with charge against the limits, and enter the run into the heap's list.

@@ -98,6 +98,7 @@ enum hhi_slab_state {
     HHI_SLAB_FULL = 2,    // on no list; comes back after some frees
     HHI_SLAB_PARTIAL = 3, // in its owner's list of slabs with free blocks
     HHI_SLAB_SHARED = 4,  // no owner; in its heap's list, under the heap's lock
+    HHI_SLAB_KEPT = 5,    // no owner, empty; in a slot of a thread's cache
 };
 
 enum {
@@ -143,11 +144,12 @@ struct hhi_slab {
     bool head_fresh;            // the list to take from holds blocks that read as zero
     bool purged;                // free pages were given back since the last use
     _Atomic uint8_t large_live; // of a large block: 1 = live; of anything else 0
-    uint32_t stamp_ms;          // when it was shared or retired (low 32 bits)
+    _Atomic uint32_t stamp_ms;  // when it was shared or kept (low 32 bits)
     struct hhi_slab *next;      // partial list, shared list or limbo
     union {
         struct hhi_slab *previous;    // partial list or shared list
         struct hh_heap *retired_from; // in limbo: the heap it belonged to
+        struct hhi_cache *kept_by;    // kept: the cache in whose slot it lies
     };
     struct hhi_slab *heap_next; // all of a heap's runs, under the heap's lock
     union {
