@@ -32,6 +32,7 @@ struct hhi_options {
     size_t soft_limit_bytes; // key soft_limit: process-wide; 0 = none; never above the hard limit
     size_t hard_limit_bytes; // key hard_limit: process-wide; 0 = none
     size_t region_bytes;     // key region: address space reserved at a time; 0 = choose
+    bool huge_pages;         // a large heap's new slab memory comes in huge pages
     uint32_t bad_free;       // enum hhi_bad_free_policy as the process started
     uint32_t sample;         // one of so many refills of a thread's list is sampled; 0 = off
 };

@@ -56,6 +56,8 @@ int hhi_os_commit(void *address, size_t size_bytes, bool executable);
 int hhi_os_decommit(void *address, size_t size_bytes);
 // Drop contents only: the pages read as zero afterwards.
 int hhi_os_purge(void *address, size_t size_bytes);
+// Whether the kernel may answer the first write to 2 MiB of the range with one huge page.
+int hhi_os_allow_huge(void *address, size_t size_bytes, bool allow);
 // Give address space back.
 int hhi_os_release(void *address, size_t size_bytes);
 // Move committed pages to a committed range of the same size; the old range stays committed and

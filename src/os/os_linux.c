@@ -153,6 +153,12 @@ hhi_os_purge(void *address, size_t size_bytes)
 }
 
 int
+hhi_os_allow_huge(void *address, size_t size_bytes, bool allow)
+{
+    return hhi_os.advise(address, size_bytes, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+int
 hhi_os_release(void *address, size_t size_bytes)
 {
     return hhi_os.unmap(address, size_bytes);

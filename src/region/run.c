@@ -17,13 +17,17 @@
 enum {
     REGIONS_MAX = 16384,
     GRANULES_PER_MIB = 16,
-    COMMIT_STEP_GRANULES = 32, // 2 MiB: what one mprotect commits
+    COMMIT_STEP_GRANULES = 32, // 2 MiB: what one mprotect commits, and a huge page
+    HUGE_FROM_GRANULES = 1024, // 64 MiB committed: a huge page is little against the heap
+    HUGE_RUN_GRANULES = 4,     // larger runs hold few blocks, which may stay untouched in part
     WORD_BITS = 64,
 };
 
 struct region {
-    uint32_t first, granules;    // where it lies; fixed
-    uint32_t committed_granules; // a prefix; fixed once it is the whole
+    uint32_t first, granules;     // where it lies; fixed
+    uint32_t committed_granules;  // a prefix; fixed once it is the whole
+    uint32_t huge_from, huge_end; // where huge pages are allowed (I4)
+    uint32_t huge_ms;             // since when (low 32 bits)
     uint32_t free_granules, dirty_granules;
     uint32_t longest_hint; // no free run is longer; may be too large
     uint32_t lowest_hint;  // no free granule is lower; may be too low
@@ -47,6 +51,7 @@ static struct {
     size_t reserved_granules;
     size_t committed_granules;
     _Atomic size_t dirty_granules; // written under lock, read by anyone
+    _Atomic bool had_huge_pages;   // set under lock, read by anyone
     uint64_t purged_bytes;
 } runs;
 
@@ -204,12 +209,21 @@ region_publish(struct region *region, bool executable)
     return hhi_region_map_insert(&region->record) == 0;
 }
 
+// A kernel that knows no huge pages refuses, and there is nothing to be allowed or forbidden.
+static void
+region_allow_huge(const struct region *region, uint32_t from, uint32_t end, bool allow)
+{
+    (void)hhi_os_allow_huge((void *)hhi_granule_address(region->first + from),
+                            (size_t)(end - from) << HHI_GRANULE_SHIFT, allow);
+}
+
 static bool
 region_start(struct region *region, uint32_t index, bool executable)
 {
     if (!region_publish(region, executable))
         return false;
-    region->committed_granules = 0;
+    region->committed_granules = region->huge_from = region->huge_end = 0;
+    region_allow_huge(region, 0, region->granules, false);
     region->free_granules = region->longest_hint = region->granules;
     region->dirty_granules = region->lowest_hint = 0;
     region->executable = executable;
@@ -321,13 +335,31 @@ region_add(uint32_t count, bool executable)
     return region_create(first, granules, executable);
 }
 
-// 0 or -errno.
+// Granules [from, end) were just committed, for slabs or not (I4).
+static void
+region_move_huge(struct region *region, uint32_t from, uint32_t end, bool slabs)
+{
+    if (region->huge_from != region->huge_end)
+        region_allow_huge(region, region->huge_from, region->huge_end, false);
+    region->huge_from = region->huge_end = end;
+    if (!hhi_opt.huge_pages || !slabs || region->executable ||
+        runs.committed_granules < HUGE_FROM_GRANULES)
+        return;
+    // relaxed: a hint that a pass of the sweeper may miss once.
+    hh_store_relaxed(&runs.had_huge_pages, true);
+    region->huge_from = from;
+    region->huge_ms = (uint32_t)hhi_os_clock_ms();
+    region_allow_huge(region, from, end, true);
+}
+
+// For slabs, or for large blocks. 0 or -errno.
 static int
-region_commit(struct region *region, uint32_t limit)
+region_commit(struct region *region, uint32_t limit, bool slabs)
 {
     if (limit <= region->committed_granules)
         return 0;
-    limit = (uint32_t)hh_align_up(limit, COMMIT_STEP_GRANULES);
+    // Steps end where a huge page can: at multiples of their size from address 0.
+    limit = (uint32_t)hh_align_up(region->first + limit, COMMIT_STEP_GRANULES) - region->first;
     if (limit > region->granules)
         limit = region->granules;
     uint32_t from = region->committed_granules;
@@ -335,6 +367,7 @@ region_commit(struct region *region, uint32_t limit)
                                (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable);
     if (result != 0)
         return result;
+    region_move_huge(region, from, limit, slabs);
     region->committed_granules = limit;
     hhi_region_record_set_committed(&region->record, hhi_granule_address(region->first + limit));
     runs.committed_granules += limit - from;
@@ -411,7 +444,7 @@ region_alloc(struct region *region, const struct hhi_run_request *request, struc
     // The kernel is asked for pages once: what it refuses here it refuses elsewhere.
     if (run->refusal != 0 && at + request->count > region->committed_granules)
         return false;
-    int result = region_commit(region, at + request->count);
+    int result = region_commit(region, at + request->count, request->count <= HUGE_RUN_GRANULES);
     if (result != 0) {
         run->refusal = result;
         return false;
@@ -462,7 +495,7 @@ hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_gr
     uint32_t at = first - region->first + count;
     if (more <= region->granules && at <= region->granules - more &&
         map_next(region->free_map, at, at + more, false) == at + more &&
-        region_commit(region, at + more) == 0) {
+        region_commit(region, at + more, false) == 0) {
         *clean_granules = region_take(region, at, more);
         done = true;
     }
@@ -493,13 +526,19 @@ hhi_run_free(uint32_t first, uint32_t count)
 // ---- Purging ------------------------------------------------------------------------------------
 
 static bool
-granule_due(const struct region *region, uint32_t at, uint64_t now_ms, uint32_t decay_ms)
+stamp_is_due(uint32_t stamp_ms, uint64_t now_ms, uint32_t decay_ms)
 {
     if (now_ms == HHI_RUN_ALL)
         return true;
-    // Signed: it may have been freed after the pass that asks had read the clock.
-    int32_t age_ms = (int32_t)((uint32_t)now_ms - region->freed_ms[at]);
+    // Signed: it may have been made after the pass that asks had read the clock.
+    int32_t age_ms = (int32_t)((uint32_t)now_ms - stamp_ms);
     return age_ms >= 0 && (uint32_t)age_ms >= decay_ms;
+}
+
+static bool
+granule_due(const struct region *region, uint32_t at, uint64_t now_ms, uint32_t decay_ms)
+{
+    return stamp_is_due(region->freed_ms[at], now_ms, decay_ms);
 }
 
 // The next run of dirty granules that are due, at or after from. False if there is none.
@@ -521,9 +560,9 @@ region_due_run(const struct region *region, uint32_t from, uint64_t now_ms, uint
     return true;
 }
 
-// Purge one run with the lock given up meanwhile: its granules are marked used.
-static size_t
-region_purge_run(struct region *region, uint32_t at, uint32_t count)
+// Purge free granules with the lock given up meanwhile: they are marked used. They are clean then.
+static bool
+granules_purge(struct region *region, uint32_t at, uint32_t count)
 {
     region_take(region, at, count);
     hhi_lock_leave(&runs.lock);
@@ -535,7 +574,14 @@ region_purge_run(struct region *region, uint32_t at, uint32_t count)
     region->longest_hint = region->granules;
     if (at < region->lowest_hint)
         region->lowest_hint = at;
-    if (!purged) {
+    return purged;
+}
+
+// Purge one run of dirty granules.
+static size_t
+region_purge_run(struct region *region, uint32_t at, uint32_t count)
+{
+    if (!granules_purge(region, at, count)) {
         // Locked pages, say: they stay dirty, and are tried again after another decay time.
         map_assign(region->dirty_map, at, count, true);
         region->dirty_granules += count;
@@ -544,8 +590,31 @@ region_purge_run(struct region *region, uint32_t at, uint32_t count)
             region->freed_ms[granule] = (uint32_t)hhi_os_clock_ms();
         return 0;
     }
+    size_t size_bytes = (size_t)count << HHI_GRANULE_SHIFT;
     runs.purged_bytes += size_bytes;
     return size_bytes;
+}
+
+/*
+ * A huge page came whole with its first write. What was never carved of the last ones is clean, but
+ * uses memory: it goes back when the heap has stopped growing into it.
+ */
+static void
+region_purge_huge(struct region *region, uint64_t now_ms, uint32_t decay_ms)
+{
+    uint32_t from = region->huge_from, end = region->huge_end;
+    if (from == end || !region->active || !stamp_is_due(region->huge_ms, now_ms, decay_ms))
+        return;
+    region_move_huge(region, end, end, false);
+    while (from < end) {
+        uint32_t at = map_next(region->free_map, from, end, true);
+        from = map_next(region->free_map, at, end, false);
+        uint32_t dirty = map_next(region->dirty_map, at, from, true);
+        if (dirty < from) // that part is purged when it is due
+            from = dirty > at ? dirty : dirty + 1;
+        if (dirty > at && at < from)
+            (void)granules_purge(region, at, from - at);
+    }
 }
 
 static size_t
@@ -575,6 +644,7 @@ hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
     for (uint32_t index = 0; index < count && purged_bytes < limit_bytes; index++) {
         struct region *region = runs.regions[index];
         purged_bytes += region_purge(region, now_ms, decay_ms, limit_bytes - purged_bytes);
+        region_purge_huge(region, now_ms, decay_ms);
         if (region->active && region->free_granules == region->granules &&
             region->dirty_granules == 0) {
             if (!keep_one || region->executable)
@@ -587,6 +657,13 @@ hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
 }
 
 // ---- Figures, fork, check -----------------------------------------------------------------------
+
+bool
+hhi_run_had_huge_pages(void)
+{
+    // relaxed: see where it is stored.
+    return hh_load_relaxed(&runs.had_huge_pages);
+}
 
 size_t
 hhi_run_retained_bytes(void)

@@ -14,6 +14,16 @@
  * and then purged. The lowest fitting run is always taken, so that the high end empties and whole
  * regions can be released.
  *
+ * Huge pages are for memory that is written for the first time, never for what is purged and used
+ * again: a region forbids them as a whole, and once the heap is large allows them for the last
+ * step that was committed, while slabs are carved from it:
+ *
+ *   |##ordinary pages##|##huge pages, forbidden again##|##allowed##|...... reserved ..............|
+ *
+ * So a region is at most three kernel mappings, the kernel's collector of huge pages (khugepaged)
+ * has nothing to undo a purge in, and a small heap never holds a page of 2 MiB for a few blocks,
+ * whatever the system's default.
+ *
  * Thread rules: any thread; functions take the run lock (rank: run). Pages are purged outside of
  * the lock, while their granules are marked used.
  *
@@ -21,6 +31,8 @@
  *   I1  a granule is free in exactly one region's map or belongs to exactly one run.
  *   I2  dirty implies free; free and not dirty implies that the pages read as zero.
  *   I3  granules at or above committed_granules are free and not dirty.
+ *   I4  huge pages are allowed in [huge_from, huge_end) of a region and nowhere else; the range is
+ *       empty or ends where the region was committed to last.
  */
 #ifndef HHI_REGION_RUN_H
 #define HHI_REGION_RUN_H
@@ -63,6 +75,8 @@ struct hhi_run_stats {
     uint64_t purged_bytes;
 };
 void hhi_run_read_stats(struct hhi_run_stats *stats);
+// Whether huge pages were ever allowed; a relaxed read.
+bool hhi_run_had_huge_pages(void);
 // Bytes free and dirty now; a relaxed read.
 size_t hhi_run_retained_bytes(void);
 

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "os/os.h"
+#include "region/run.h"
 
 /*
  * Links are looked through four at a time. Mixing widths on the same memory is outside of C11's
@@ -169,6 +170,10 @@ size_t
 hhi_slab_purge_owned(struct hhi_slab *slab)
 {
     slab->purged = true;
+    // A huge page that holds one of the used blocks holds memory for those never used, too.
+    if (hhi_run_had_huge_pages())
+        // relaxed: fixed while carved.
+        (void)blocks_purge(slab, slab->init, hh_load_relaxed(&slab->block_count));
     return stretches_purge(slab, slab->init, link_is_free);
 }
 

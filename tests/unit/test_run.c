@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/bits.h"
+#include "options/options.h"
 #include "os/os.h"
 #include "region/window.h"
 #include "support/core.h"
@@ -442,6 +444,152 @@ addresses_of_released_regions_are_used_again(void **state)
     }
 }
 
+// Where huge pages are allowed and forbidden, as the kernel was told.
+static struct {
+    char state[3 * REGION_GRANULES]; // per granule from first on: 'n' never told, 'a', 'f'
+    uint32_t first;
+    int allowed_calls;
+} huge;
+
+static int
+huge_advise(void *address, size_t size_bytes, int advice)
+{
+    if (advice == MADV_HUGEPAGE || advice == MADV_NOHUGEPAGE) {
+        uint32_t at = (uint32_t)hhi_granule_of(address), count = (uint32_t)(size_bytes >> 16);
+        huge.allowed_calls += advice == MADV_HUGEPAGE;
+        for (uint32_t granule = at; granule < at + count; granule++)
+            if (granule >= huge.first && granule < huge.first + sizeof huge.state)
+                huge.state[granule - huge.first] = advice == MADV_HUGEPAGE ? 'a' : 'f';
+    }
+    return fake_advise(address, size_bytes, advice);
+}
+
+static uint32_t
+huge_allowed(uint32_t *first)
+{
+    uint32_t count = 0;
+    for (uint32_t at = 0; at < sizeof huge.state; at++)
+        if (huge.state[at] == 'a' && count++ == 0)
+            *first = huge.first + at;
+    return count;
+}
+
+static void
+huge_begin(void)
+{
+    memset(huge.state, 'n', sizeof huge.state);
+    huge.first = 0;
+    huge.allowed_calls = 0;
+    hhi_os.advise = huge_advise;
+}
+
+// Take runs until total granules are in use; returns how many runs.
+static size_t
+runs_take(struct hhi_run *taken, uint32_t each, uint32_t total)
+{
+    size_t count = 0;
+    for (uint32_t sum = 0; sum < total; sum += each) {
+        assert_true(run_try(each, 1, false, &taken[count]));
+        if (count++ == 0)
+            huge.first = (uint32_t)hh_align_down(taken[0].first, REGION_GRANULES);
+    }
+    return count;
+}
+
+static void
+runs_give(const struct hhi_run *taken, size_t count)
+{
+    for (size_t at = 0; at < count; at++)
+        hhi_run_free(taken[at].first, taken[at].count);
+    hhi_run_check();
+    hhi_os.advise = fake_advise;
+}
+
+static struct hhi_run many[3 * REGION_GRANULES];
+
+static void
+a_large_heap_gets_huge_pages_for_its_newest_step_only(void **state)
+{
+    (void)state;
+    huge_begin();
+    size_t small = runs_take(many, 4, REGION_GRANULES);
+    assert_int_equal(huge.allowed_calls, 0);
+    size_t count = small;
+    for (int step = 0; step < 12; step++) {
+        for (int run = 0; run < 8; run++)
+            assert_true(run_try(4, 1, false, &many[count++]));
+        uint32_t first = 0;
+        assert_int_equal(huge_allowed(&first), 32);
+        assert_int_equal(first % 32, 0);
+        assert_in_range(many[count - 1].first, first, first + 28);
+        hhi_run_check();
+    }
+    assert_int_equal(huge.allowed_calls, 12);
+    runs_give(many, count);
+}
+
+static void
+large_blocks_and_code_get_no_huge_pages(void **state)
+{
+    (void)state;
+    huge_begin();
+    size_t count = runs_take(many, 4, REGION_GRANULES + 32);
+    int before = huge.allowed_calls;
+    assert_true(before > 0);
+    struct hhi_run large = run_take(600), code;
+    assert_true(run_try(40, 1, true, &code));
+    assert_int_equal(huge.allowed_calls, before);
+    uint32_t first = 0;
+    huge_allowed(&first);
+    assert_true(first + 32 <= large.first || first >= large.first + 600);
+    run_give(large);
+    run_give(code);
+    runs_give(many, count);
+}
+
+static void
+the_option_and_a_refusal_keep_huge_pages_away(void **state)
+{
+    (void)state;
+    huge_begin();
+    hhi_opt.huge_pages = false;
+    size_t count = runs_take(many, 4, REGION_GRANULES + 128);
+    assert_int_equal(huge.allowed_calls, 0);
+    hhi_opt.huge_pages = true;
+    refuse.advise_in = 1;
+    for (int run = 0; run < 16; run++)
+        assert_true(run_try(4, 1, false, &many[count++]));
+    runs_give(many, count);
+}
+
+// What a huge page brought along and nobody used goes back, and is not purged a second time.
+static void
+the_unused_part_of_a_huge_page_is_given_back_once(void **state)
+{
+    (void)state;
+    huge_begin();
+    size_t count = runs_take(many, 4, REGION_GRANULES + 36);
+    uint32_t first = 0;
+    assert_int_equal(huge_allowed(&first), 32);
+    memset(run_bytes(many[count - 1]), 1, run_size(many[count - 1]));
+    struct hhi_run_stats before, after;
+    hhi_run_read_stats(&before);
+    assert_int_equal(hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX), 0); // nothing was dirty
+    assert_int_equal(huge_allowed(&first), 0);
+    hhi_run_check();
+    hhi_run_read_stats(&after);
+    assert_int_equal(before.purged_bytes, after.purged_bytes);
+    unsigned char resident[32 * 16];
+    uint32_t used = many[count - 1].first;
+    assert_int_equal(mincore((char *)hhi_granule_address(used + 4), (size_t)28 << 16, resident), 0);
+    for (size_t page = 0; page < (size_t)28 * 16; page++)
+        assert_int_equal(resident[page] & 1, 0);
+    struct hhi_run next = run_take(8);
+    assert_int_equal(next.clean_granules, 8);
+    run_give(next);
+    runs_give(many, count);
+}
+
 #define RUN_TEST(f) cmocka_unit_test_setup_teardown(f, all_back, all_back)
 
 int
@@ -450,6 +598,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         RUN_TEST(
             a_refused_commit_of_an_extension_changes_nothing), // the first: needs a fresh region
+        RUN_TEST(a_large_heap_gets_huge_pages_for_its_newest_step_only),
+        RUN_TEST(large_blocks_and_code_get_no_huge_pages),
+        RUN_TEST(the_option_and_a_refusal_keep_huge_pages_away),
+        RUN_TEST(the_unused_part_of_a_huge_page_is_given_back_once),
         RUN_TEST(a_run_grows_into_free_granules_only),
         RUN_TEST(the_lowest_fitting_run_is_taken),
         RUN_TEST(freed_granules_are_retained_until_purged_and_read_as_zero_afterwards),
