@@ -53,7 +53,7 @@ struct bench_row {
     enum bench_kind kind;
     unsigned flags;
     unsigned threads;
-    uint64_t operations; // per repetition; a time row divides by it
+    uint64_t operations; // per repetition; a time row divides by it; 0: setup says how many
     size_t size;         // meaning: the workload's
     size_t count;        // meaning: the workload's
     void (*setup)(struct bench_run *run);
@@ -77,6 +77,7 @@ struct bench_run {
     const struct bench_row *row;
     struct bench_pool *pool; // row->threads workers if that is more than 1
     void *state;             // the workload's
+    uint64_t operations;     // row->operations, or what setup found
     bool verify;             // read the contents back into checksum
     uint64_t checksum;       // of the verifying repetition
     uint64_t repetition;     // counts from 0

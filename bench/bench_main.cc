@@ -148,6 +148,7 @@ main(int argc, char **argv)
 
     bench_run run = {};
     run.row = row_find(row_name);
+    run.operations = run.row->operations;
     run.allocator = bench_allocator_open(allocator_name.c_str());
     if (!run.allocator) {
         bench_fail("no allocator %s in this process", allocator_name.c_str());
@@ -218,7 +219,7 @@ main(int argc, char **argv)
         std::printf("%s\"%s\": %.6g", i ? ", " : "", run.values[i].name, run.values[i].value);
     }
     std::printf("},\n  \"operations\": %llu,\n  \"faults\": %ld,\n  \"checksum\": \"%llx\"\n}\n",
-                static_cast<unsigned long long>(run.row->operations), run.faults,
+                static_cast<unsigned long long>(run.operations), run.faults,
                 static_cast<unsigned long long>(run.checksum));
     return 0;
 }

@@ -4,7 +4,6 @@
 import itertools
 import json
 import pathlib
-import struct
 import sys
 import tempfile
 import unittest
@@ -13,7 +12,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from tool import (counts, footprint, gate, history, markdown, report, run, stats,  # noqa: E402
+from tool import (build, counts, footprint, gate, history, markdown, report, run, stats,  # noqa: E402
                   summary, trace)
 from tool.allocators import Allocator  # noqa: E402
 from tool.session import Session  # noqa: E402
@@ -120,17 +119,64 @@ class Instructions(unittest.TestCase):
         self.assertEqual(self.kinds("ret", ""), {"returns", "loads"})
 
 
+def recording(*events):
+    """What the drop-in writes: (kind, address, size, thread, log2 of the alignment), the rest 0."""
+    filled = [(list(event) + [0] * 4)[:5] for event in events]
+    return trace.HEAD + b"".join(trace.EVENT.pack(kind, shift, 0, thread, size, address)
+                                 for kind, address, size, thread, shift in filled)
+
+
 class Traces(unittest.TestCase):
+    def pack(self, *events, skip=0, limit=100):
+        packed, calls = trace.pack(recording(*events), skip, limit)
+        self.assertEqual(packed[:len(trace.MAGIC)], trace.MAGIC)
+        self.assertEqual(packed[len(trace.MAGIC) + 1], calls)
+        return [packed[len(trace.MAGIC)], *packed[len(trace.MAGIC) + 2:]]
+
     def test_addresses_become_slots_that_are_used_again(self):
-        events = [(trace.MALLOC | 24 << 16, 0, 0x1000), (trace.MALLOC | 40 << 16, 0, 0x2000),
-                  (trace.FREE, 0x1000, 0), (trace.FREE, 0x9999, 0),
-                  (trace.CALLOC | 16 << 16, 0, 0x3000),
-                  (trace.REALLOC | 300 << 16, 0x2000, 0x4000)]
-        raw = b"".join(struct.pack("<QQQ", *event) for event in events)
-        packed, calls = trace.pack(raw, 0, 100)
-        self.assertEqual(calls, 5)
-        self.assertEqual(packed, trace.MAGIC + bytes([2, 5, 0, 24, 8, 40, 1, 2, 16,
-                                                      11, 0xAC, 0x02]))
+        self.assertEqual(
+            self.pack((trace.MALLOC, 0x1000, 24), (trace.MALLOC, 0x2000, 40), (trace.FREE, 0x1000),
+                      (trace.FREE, 0x9999), (trace.CALLOC, 0x3000, 16),
+                      (trace.REALLOC_BEGIN, 0x2000), (trace.REALLOC, 0x4000, 300),
+                      (trace.ALIGNED, 0x5000, 1, 0, 12)),
+            [3, 0, 24, 8, 40, 1, 2, 16, 11, 0xAC, 0x02, 20, 1, 12])
+
+    def test_reallocs_of_threads_cross(self):
+        self.assertEqual(
+            self.pack((trace.MALLOC, 0x1000, 1), (trace.MALLOC, 0x2000, 2),
+                      (trace.REALLOC_BEGIN, 0x1000, 0, 7), (trace.REALLOC_BEGIN, 0x2000, 0, 8),
+                      (trace.REALLOC, 0x1000, 9, 8), (trace.REALLOC, 0x2000, 9, 7),
+                      (trace.FREE, 0x1000)),
+            [2, 0, 1, 8, 2, 11, 9, 3, 9, 9])
+
+    def test_a_refused_realloc_changes_nothing_and_one_to_0_frees(self):
+        self.assertEqual(
+            self.pack((trace.MALLOC, 0x1000, 1), (trace.REALLOC_BEGIN, 0x1000),
+                      (trace.REALLOC, 0, 99), (trace.REALLOC_BEGIN, 0x1000), (trace.REALLOC, 0, 0)),
+            [1, 0, 1, 1])
+
+    def test_calls_before_the_beginning_and_after_the_end_are_left_out(self):
+        calls = [(trace.MALLOC, 0x1000, 1), (trace.MALLOC, 0x2000, 2), (trace.FREE, 0x1000),
+                 (trace.FREE, 0x2000), (trace.MALLOC, 0x3000, 3), (trace.MALLOC, 0x4000, 4)]
+        self.assertEqual(self.pack(*calls, skip=1, limit=3), [1, 0, 2, 1, 0, 3])
+
+    def test_a_recorded_program_is_replayed_with_as_many_calls_of_each_kind(self):
+        library = build.find(BINARIES.parent, "libhostheap-malloc.so")
+        if not library:
+            self.skipTest("no drop-in beside the binaries")
+        with tempfile.TemporaryDirectory() as folder:
+            program = [str(BINARIES / "bench_start_child")]
+            raw = trace.record(program, library, 100000, folder)
+            packed, calls = trace.pack(raw, 0, 100000)
+            (pathlib.Path(folder) / f"{trace.OWN}.trace").write_bytes(packed)
+            result = run.run_once(BENCH, f"trace/{trace.OWN}", Allocator("hostheap", str(library)),
+                                  "--repetitions=1", extra={"BENCH_TRACES": folder})
+        kinds = [event[0] for event in trace.EVENT.iter_unpack(raw[trace.EVENT.size:])]
+        self.assertNotIn("failed", result)
+        self.assertEqual(result["operations"], calls)
+        self.assertGreaterEqual(kinds.count(trace.MALLOC), 100)
+        # Frees of no block of the recording there are none: it begins with the process.
+        self.assertEqual(calls, len(kinds) - kinds.count(trace.REALLOC_BEGIN))
 
 
 class Documents(unittest.TestCase):

@@ -22,7 +22,7 @@ LOWER = {
     "heap": "base os diag options meta rcu region slab",
     "process": "base os diag options meta rcu region slab heap",
     "host": "base os diag options meta rcu region heap process",
-    "override": "base diag options heap process",
+    "override": "base os diag options heap process",
 }
 # System headers with one door: header pattern -> the places that may include it.
 DOORS = [

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROW = re.compile(
     r'\{"(\w+)", "(?:\w*)", (OPTION_\w+),.*?OPTION_FIELD\(\w+\), *(\w+),.*?"([^"]+)"\s*\}', re.S
 )
-WORDS = {"OPTION_SWITCH": {"0": "off", "1": "on"}}
+WORDS = {"OPTION_SWITCH": {"0": "off", "1": "on"}, "OPTION_TEXT": {"0": "off"}}
 
 
 def main():

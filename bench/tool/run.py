@@ -294,7 +294,7 @@ QUICK_GRACE_S = 13
 
 def main(args):
     binary = build.binary()
-    traces = trace.unpack(binary.parent / "traces")
+    traces = trace.unpack(binary.parent / "traces", args.trace)
     table = select({name: row for name, row in rows(binary).items()
                     if not name.startswith("trace/") or name[6:] in traces}, args)
     parts = collect_parts(args)

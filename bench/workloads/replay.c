@@ -2,10 +2,10 @@
 /*
  * workloads/replay.c - the calls of real programs, in their order, by one thread.
  *
- * Reason: invented mixes flatter whoever invented them. The traces were recorded by
- * bench/trace_record.c; the form is described in bench/traces/README.md. Every block is written at
- * both ends when it is made, nothing else the program did is repeated. What is live at the end of
- * a trace is freed, which is part of the time.
+ * Reason: invented mixes flatter whoever invented them. Traces are recorded by the drop-in; their
+ * form is described in bench/traces/README.md. Every block is written at both ends when it is made,
+ * nothing else the program did is repeated. What is live at the end of a trace is freed, which is
+ * part of the time.
  */
 #include "../bench.h"
 
@@ -100,6 +100,7 @@ replay_setup(struct bench_run *run)
     struct replay_state *state = bench_raw(sizeof *state);
     struct replay_reader reader = {text + sizeof magic - 1, text + length};
     replay_decode(state, &reader);
+    run->operations = state->call_count;
     munmap((void *)text, length);
     state->blocks = bench_raw(state->slot_count * sizeof *state->blocks);
     state->sizes = bench_raw(state->slot_count * sizeof *state->sizes);
@@ -177,8 +178,8 @@ replay_teardown(struct bench_run *run)
 
 #define REPLAY(program, quick)                                                                     \
     {                                                                                              \
-        .name = "trace/" program, .flags = quick, .threads = 1, .operations = 150000,              \
-        .setup = replay_setup, .repeat = replay_repeat, .teardown = replay_teardown                \
+        .name = "trace/" program, .flags = quick, .threads = 1, .setup = replay_setup,             \
+        .repeat = replay_repeat, .teardown = replay_teardown                                       \
     }
 
 static const struct bench_row replay_rows[] = {
@@ -189,6 +190,7 @@ static const struct bench_row replay_rows[] = {
     REPLAY("lua", 0),
     REPLAY("perl", BENCH_QUICK),
     REPLAY("mono", 0),
+    REPLAY("own", BENCH_QUICK),
 };
 
 const struct bench_family bench_replay = {"replay", replay_rows,

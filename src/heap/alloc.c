@@ -67,11 +67,25 @@ hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
     return block != NULL ? block : block_take(heap, size_bytes, level, &fresh);
 }
 
+// For a thread without a record.
+HH_SLOW static void *
+malloc_without_record(size_t size_bytes)
+{
+    bool fresh;
+    hhi_process_up();
+    // relaxed: set by the start of the process, if at all.
+    if (hh_load_relaxed(&hhi_threads_borrow) != 0)
+        return NULL;
+    return block_take(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK, &fresh);
+}
+
 void *
 hhi_malloc_slow(size_t size_bytes)
 {
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes && hhi_thread_is_real(self))) {
+    if (hh_unlikely(!hhi_thread_is_real(self)))
+        return malloc_without_record(size_bytes);
+    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes)) {
         // A refill, without the detour by heap.
         unsigned class_index = hhi_class_of(size_bytes);
         struct hhi_bin *bin = &self->main.bins[class_index];
@@ -93,16 +107,10 @@ void *
 hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
-    void *block;
-    struct hhi_bin *bin = NULL;
-    if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes))
-        bin = &hhi_cache_guess(heap)->bins[hhi_class_of(size_bytes)];
-    if (hh_likely(bin != NULL && bin->head < HHI_LINK_END)) {
-        fresh = hhi_bin_fresh(bin);
-        block = hhi_bin_take(bin, bin->head);
-    } else {
-        block = block_take(heap, size_bytes, level, &fresh);
-    }
+    void *block = hhi_cache_take_zeroed(hhi_cache_guess(heap), size_bytes);
+    if (hh_likely(block != NULL))
+        return block;
+    block = block_take(heap, size_bytes, level, &fresh);
     if (block != NULL && !fresh)
         memset(block, 0, size_bytes);
     return block;
@@ -118,8 +126,9 @@ hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size
         return hhi_heap_alloc_fast(heap, size_bytes, level);
     if (alignment_bytes > ALIGNMENT_MAX_BYTES || size_bytes > PTRDIFF_MAX)
         return NULL;
-    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
-    if (rounded_bytes != 0 && rounded_bytes <= hhi_slab_limit_bytes)
+    size_t rounded_bytes;
+    if (hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes) &&
+        rounded_bytes <= hhi_slab_limit_bytes)
         return hhi_heap_alloc_fast(heap, rounded_bytes, level);
     struct hhi_thread *thread = hhi_thread_get();
     if (thread == NULL)

@@ -15,10 +15,12 @@
 #ifndef HHI_HEAP_HEAP_FAST_H
 #define HHI_HEAP_HEAP_FAST_H
 
+#include <string.h>
+
 #include "heap/heap.h"
 #include "heap/thread_cache.h"
 
-// Cold twins.
+// Cold twins. The first refuses a thread that may have no record of its own (hhi_threads_borrow).
 void *hhi_malloc_slow(size_t size_bytes);
 void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level);
 hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
@@ -34,19 +36,28 @@ hhi_bin_take(struct hhi_bin *bin, size_t index)
     return (void *)(bin->base + (uint32_t)index * bin->block_bytes); // a slab is below 4 GiB
 }
 
-// Allocate from the default heap. slow: the exit, called with the same size; a constant.
-HH_FAST void *
-hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
+// Take a block of the default heap from this thread's bin. False: not to be had at once.
+HH_FAST bool
+hhi_malloc_quick(size_t size_bytes, void **block)
 {
     struct hhi_thread *self = hhi_self;
     if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
-        return slow(size_bytes);
+        return false;
     struct hhi_bin *bin =
         &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
-        return slow(size_bytes);
-    return hhi_bin_take(bin, index);
+        return false;
+    *block = hhi_bin_take(bin, index);
+    return true;
+}
+
+// Allocate from the default heap. slow: the exit, called with the same size; a constant.
+HH_FAST void *
+hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
+{
+    void *block;
+    return hh_likely(hhi_malloc_quick(size_bytes, &block)) ? block : slow(size_bytes);
 }
 
 /*
@@ -93,6 +104,20 @@ hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes)
     return hhi_bin_take(bin, index);
 }
 
+// A block of any size that a slab serves, reading as zero, from a cache's lists. NULL: not at once.
+HH_FAST void *
+hhi_cache_take_zeroed(struct hhi_cache *cache, size_t size_bytes)
+{
+    if (hh_unlikely(size_bytes - 1 >= hhi_slab_limit_bytes))
+        return NULL;
+    struct hhi_bin *bin = &cache->bins[hhi_class_of(size_bytes)];
+    if (hh_unlikely(bin->head >= HHI_LINK_END))
+        return NULL;
+    bool fresh = hhi_bin_fresh(bin);
+    void *block = hhi_bin_take(bin, bin->head);
+    return fresh ? block : memset(block, 0, size_bytes);
+}
+
 /*
  * Allocate from the default heap what malloc_fast does not: sizes up to the largest class. A leaf,
  * so that it needs no frame; slow as above. Small sizes, whose bin was empty, exit at once.
@@ -105,16 +130,17 @@ hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))
 }
 
 /*
- * Size to allocate so that the block has the alignment, a power of two: all classes that are at or
- * above a multiple of it are multiples of it themselves, since the steps between classes are powers
- * of two, and slabs begin at multiples of a granule. 0: not to be had from a class this way.
+ * *rounded_bytes: the size to allocate so that the block has the alignment, a power of two. All
+ * classes that are at or above a multiple of it are multiples of it themselves, since the steps
+ * between classes are powers of two, and slabs begin at multiples of a granule. False: not to be had
+ * from a class this way.
  */
-HH_FAST size_t
-hhi_aligned_class_bytes(size_t alignment_bytes, size_t size_bytes)
+HH_FAST bool
+hhi_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *rounded_bytes)
 {
-    size_t rounded_bytes = (size_bytes + (alignment_bytes - 1)) & -alignment_bytes;
-    return alignment_bytes <= HHI_GRANULE_BYTES && size_bytes <= HHI_SLAB_MAX_BYTES ? rounded_bytes
-                                                                                    : 0;
+    *rounded_bytes = (size_bytes + (alignment_bytes - 1)) & -alignment_bytes;
+    return hh_likely(alignment_bytes <= HHI_GRANULE_BYTES) &&
+           hh_likely(size_bytes - 1 < HHI_SLAB_MAX_BYTES);
 }
 
 /*

@@ -20,6 +20,7 @@
 struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
 struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
 HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = &hhi_thread_none;
+_Atomic uint8_t hhi_threads_borrow;
 
 static struct {
     struct hhi_lock lock;             // rank: thread list
@@ -192,7 +193,9 @@ hhi_thread_get(void)
     hhi_lock_enter(&threads.lock);
     threads.running++;
     hhi_lock_leave(&threads.lock);
-    thread->borrowed = self == &hhi_thread_dead;
+    // relaxed: set before the first record; where it ends, this call or the next sees it.
+    thread->borrowed = self == &hhi_thread_dead || hh_load_relaxed(&hhi_threads_borrow) != 0;
+    thread->stand_in = self;
     // relaxed: a hint for the sweeper.
     hh_store_relaxed(&thread->state, HHI_THREAD_RUNNING);
     hhi_self = thread;
@@ -202,9 +205,9 @@ hhi_thread_get(void)
 }
 
 static void
-thread_give_up(struct hhi_thread *thread)
+thread_give_up(struct hhi_thread *thread, struct hhi_thread *stand_in)
 {
-    hhi_self = &hhi_thread_dead;
+    hhi_self = stand_in;
     hhi_lock_enter(&threads.lock);
     threads.running--;
     hhi_lock_leave(&threads.lock);
@@ -215,7 +218,7 @@ void
 hhi_thread_return(struct hhi_thread *thread)
 {
     if (hh_unlikely(thread != NULL && thread->borrowed > 0) && --thread->borrowed == 0)
-        thread_give_up(thread);
+        thread_give_up(thread, thread->stand_in);
 }
 
 void
@@ -223,7 +226,7 @@ hhi_thread_exit(struct hhi_thread *thread)
 {
     HH_CHECK(thread == hhi_self);
     size_t left_bytes = thread->main.partial_bytes + HHI_GRANULE_BYTES;
-    thread_give_up(thread);
+    thread_give_up(thread, &hhi_thread_dead);
     hhi_sweep_note(left_bytes); // its slabs may wait for a thread that never comes
 }
 

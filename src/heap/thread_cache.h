@@ -112,7 +112,8 @@ struct hhi_thread {
     struct hhi_thread *next_orphan; // under the lock of the thread list
     _Atomic uint8_t state;          // enum hhi_thread_state
     bool torn;                      // its thread was lost in a fork: lists must be rebuilt
-    uint32_t borrowed;              // calls in progress of a thread that had given up its own
+    uint32_t borrowed;              // calls in progress of a thread that has none of its own
+    struct hhi_thread *stand_in;    // while borrowed: what hhi_self was, and will be
     struct hhi_cache *spare;        // empty caches of this record, by next_of_heap
     uint32_t slow_events;           // for ticks
     _Atomic uint32_t drains;        // inbox takes by the owner; the sweeper compares
@@ -146,6 +147,14 @@ extern HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self __attribute__((visibility
 extern struct hh_heap hhi_default_heap;
 
 /*
+ * While set, no thread is given a record of its own: each call that needs one borrows one, as a
+ * thread does that has given up its own already. Between its calls such a thread's bins are empty
+ * and it owns no slab, so that every malloc and free leaves the fast path, where it can be recorded
+ * (override/trace.h). Set before any thread has a record.
+ */
+extern _Atomic uint8_t hhi_threads_borrow;
+
+/*
  * What the process layer supplies: bring the library up (once, idempotent), and remember a thread's
  * record so that hhi_thread_exit is called with it when the thread ends.
  */
@@ -160,7 +169,7 @@ hhi_thread_is_real(const struct hhi_thread *thread)
 
 /*
  * The calling thread's record, made or adopted if need be. NULL when there is no memory. For a
- * thread that has given its record up already a borrowed one: hhi_thread_return it at the end.
+ * thread that can have none of its own a borrowed one: hhi_thread_return it at the end.
  */
 struct hhi_thread *hhi_thread_get(void);
 void hhi_thread_return(struct hhi_thread *thread);

@@ -15,9 +15,10 @@ enum option_kind {
     OPTION_NUMBER, // decimal; the word "off" stands for UINT32_MAX where the row allows it
     OPTION_SIZE,   // decimal with k, m or g
     OPTION_CHOICE, // one of choices, stored as its index
+    OPTION_TEXT,   // a path; without one it is off
 };
 
-enum { OPTION_TEXT_BYTES = 1024, OPTION_WORD_BYTES = 48 };
+enum { OPTION_TEXT_BYTES = 1024, OPTION_WORD_BYTES = 48, OPTION_VALUE_BYTES = 512 };
 
 struct option_row {
     const char *name;
@@ -63,6 +64,10 @@ static const struct option_row option_rows[] = {
      "above 64 MiB, new memory for slabs comes in huge pages where the system has them"},
     {"sample", "", OPTION_NUMBER, false, OPTION_FIELD(sample), 0, 0, 1000000000, NULL,
      "one block of so many refills gets guard pages, to report its misuse; 0 = off"},
+    {"trace", "", OPTION_TEXT, false, OPTION_FIELD(trace), 0, 1, HHI_OPTION_PATH_BYTES - 1, NULL,
+     "the drop-in records the program's calls in a file of this name and the process's number"},
+    {"trace_calls", "", OPTION_NUMBER, false, OPTION_FIELD(trace_calls), 10000000, 1, 1000000000,
+     NULL, "so many calls are recorded, the first ones"},
 };
 enum { OPTION_COUNT = sizeof option_rows / sizeof option_rows[0] };
 
@@ -72,7 +77,9 @@ static void
 option_store(struct hhi_options *options, const struct option_row *row, uint64_t value)
 {
     char *field = (char *)options + row->offset_bytes;
-    if (row->kind == OPTION_SWITCH) {
+    if (row->kind == OPTION_TEXT) {
+        *field = '\0'; // what the text is, option_take_text knows
+    } else if (row->kind == OPTION_SWITCH) {
         bool on = value != 0;
         memcpy(field, &on, sizeof on);
     } else if (row->kind == OPTION_SIZE) {
@@ -249,6 +256,8 @@ option_print_value(char *buffer, size_t capacity_bytes, const struct option_row 
         hhi_diag_format(buffer, capacity_bytes, "%s", option_switch_words[row->initial]);
     else if (row->kind == OPTION_CHOICE)
         hhi_diag_format(buffer, capacity_bytes, "%s", row->choices[row->initial]);
+    else if (row->kind == OPTION_TEXT)
+        hhi_diag_format(buffer, capacity_bytes, "off");
     else
         hhi_diag_format(buffer, capacity_bytes, "%llu%s%s", (unsigned long long)row->initial,
                         row->unit[0] != '\0' ? " " : "", row->unit);
@@ -266,7 +275,22 @@ option_print_help(void)
 }
 
 static bool
-option_apply(struct hhi_options *options, const char *name, const char *value_text)
+option_take_text(struct hhi_options *options, const struct option_row *row, const char *text)
+{
+    size_t length = strlen(text);
+    if (length < row->minimum || length > row->maximum) {
+        hhi_diag_report(
+            "HOSTHEAP_OPTIONS: bad value \"%s\" for %s; valid is a path of %llu to %llu "
+            "bytes",
+            text, row->name, (unsigned long long)row->minimum, (unsigned long long)row->maximum);
+        return false;
+    }
+    memcpy((char *)options + row->offset_bytes, text, length + 1);
+    return true;
+}
+
+static bool
+option_apply(struct hhi_options *options, const char *name, char *value_text)
 {
     if (strcmp(name, "help") == 0) {
         option_print_help();
@@ -278,19 +302,25 @@ option_apply(struct hhi_options *options, const char *name, const char *value_te
                         option_nearest_row(name)->name);
         return false;
     }
+    const char *text = value_text == NULL ? "" : value_text;
+    if (row->kind == OPTION_TEXT)
+        return option_take_text(options, row, text);
     // A key alone switches it on.
     if (value_text == NULL && row->kind == OPTION_SWITCH)
-        value_text = "on";
+        text = "on";
+    if (strlen(text) >= OPTION_WORD_BYTES)
+        value_text[OPTION_WORD_BYTES - 1] = '\0'; // longer than any valid word: refused, cut
     uint64_t value = 0;
-    if (!option_parse_value(row, value_text == NULL ? "" : value_text, &value))
+    if (!option_parse_value(row, text, &value))
         return false;
     option_store(options, row, value);
     return true;
 }
 
-// Copies text up to one of the stops, without blanks around it; returns the stop's place.
+// Copies text up to one of the stops, without blanks around it; returns the stop's place. What does
+// not fit is cut, and longer than anything valid.
 static const char *
-option_copy_word(const char *text, const char *stops, char *word)
+option_copy_word(const char *text, const char *stops, char *word, size_t capacity_bytes)
 {
     size_t span = strcspn(text, stops);
     const char *end = text + span;
@@ -299,8 +329,8 @@ option_copy_word(const char *text, const char *stops, char *word)
     size_t length = (size_t)(end - text);
     while (length > 0 && text[length - 1] == ' ')
         length--;
-    if (length >= OPTION_WORD_BYTES)
-        length = OPTION_WORD_BYTES - 1; // longer than any valid word: refused by name, cut
+    if (length >= capacity_bytes)
+        length = capacity_bytes - 1;
     memcpy(word, text, length);
     word[length] = '\0';
     return end;
@@ -312,11 +342,11 @@ hhi_options_parse(struct hhi_options *options, const char *text)
     unsigned refused = 0;
     while (*text != '\0') {
         char name[OPTION_WORD_BYTES];
-        char value[OPTION_WORD_BYTES];
-        text = option_copy_word(text, ":=,", name);
+        char value[OPTION_VALUE_BYTES];
+        text = option_copy_word(text, ":=,", name, sizeof name);
         bool has_value = *text == ':' || *text == '=';
         if (has_value)
-            text = option_copy_word(text + 1, ",", value);
+            text = option_copy_word(text + 1, ",", value, sizeof value);
         if (*text == ',')
             text++;
         if (name[0] == '\0' && !has_value)

@@ -17,6 +17,8 @@
 
 #define HHI_DECAY_OFF UINT32_MAX
 
+enum { HHI_OPTION_PATH_BYTES = 256 };
+
 enum hhi_bad_free_policy {
     HHI_BAD_FREE_ABORT,    // report, then abort()
     HHI_BAD_FREE_REPORT,   // report and go on
@@ -35,6 +37,8 @@ struct hhi_options {
     bool huge_pages;         // a large heap's new slab memory comes in huge pages
     uint32_t bad_free;       // enum hhi_bad_free_policy as the process started
     uint32_t sample;         // one of so many refills of a thread's list is sampled; 0 = off
+    uint32_t trace_calls;    // so many calls are recorded at most
+    char trace[HHI_OPTION_PATH_BYTES]; // the drop-in records calls to files of this name; "" = no
 };
 
 extern struct hhi_options hhi_opt;

@@ -62,6 +62,35 @@ hhi_kept_file_open(struct hhi_kept_file *file, const char *path, int access)
     return descriptor >= 0 && hhi_kept_file_adopt(file, descriptor);
 }
 
+int
+hhi_kept_file_create(struct hhi_kept_file *file, const char *path)
+{
+    hhi_kept_file_init(file);
+    int descriptor = (int)HHI_SYSCALL4(SYS_openat, AT_FDCWD, path,
+                                       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor < 0)
+        return descriptor;
+    return hhi_kept_file_adopt(file, descriptor) ? 0 : -EMFILE;
+}
+
+bool
+hhi_kept_file_write(const struct hhi_kept_file *file, const void *data, size_t size_bytes)
+{
+    const char *next = data;
+    if (!hhi_kept_file_is_ours(file))
+        return false;
+    while (size_bytes > 0) {
+        long written = HHI_SYSCALL3(SYS_write, file->descriptor, next, size_bytes);
+        if (written == -EINTR)
+            continue;
+        if (written <= 0)
+            return false;
+        next += written;
+        size_bytes -= (size_t)written;
+    }
+    return true;
+}
+
 bool
 hhi_kept_file_is_ours(const struct hhi_kept_file *file)
 {

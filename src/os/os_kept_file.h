@@ -8,7 +8,7 @@
  * remembers the device and inode it was opened on and is compared with them before and after each
  * reading, and before it is closed. It never takes one of the three standard numbers.
  *
- * Files are read with pread into a buffer on the stack; errno, the heap and stdio are not touched.
+ * Files are read with pread into a buffer on the stack, or written from their start on; errno, the heap and stdio are not touched.
  * A kept file belongs to one thread at a time.
  *
  * Source: contract 16.10.
@@ -35,6 +35,10 @@ enum hhi_kept_result {
 void hhi_kept_file_init(struct hhi_kept_file *file);
 // access: O_RDONLY or O_RDWR, O_NONBLOCK; O_CLOEXEC is added. False: it could not be opened.
 bool hhi_kept_file_open(struct hhi_kept_file *file, const char *path, int access);
+// Create or empty a file for hhi_kept_file_write. 0 or -errno.
+int hhi_kept_file_create(struct hhi_kept_file *file, const char *path);
+// Write behind what was written before. False: the descriptor is not ours, or not all could be.
+bool hhi_kept_file_write(const struct hhi_kept_file *file, const void *data, size_t size_bytes);
 // Take over a descriptor that was made in another way. False: no such descriptor.
 bool hhi_kept_file_adopt(struct hhi_kept_file *file, int descriptor);
 bool hhi_kept_file_is_ours(const struct hhi_kept_file *file);

@@ -38,6 +38,8 @@ size_t malloc_usable_size(void *block);
 
 // Sets errno to ENOMEM, returns NULL.
 HH_SLOW void *hhi_override_no_memory(void);
+// malloc that is recorded. NULL: no memory, or nothing is recorded; errno is left alone.
+HH_SLOW void *hhi_override_malloc_traced(size_t size_bytes);
 // Sets errno to EINVAL, returns NULL.
 HH_SLOW void *hhi_override_invalid(void);
 

@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
+#include "override/trace.h"
 
 #define ALIGNED_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
 
@@ -17,31 +18,64 @@ aligned_block(size_t alignment_bytes, size_t size_bytes)
 {
     if (hh_unlikely(alignment_bytes > ALIGNED_ALIGNMENT_MAXIMUM))
         return NULL;
-    return hhi_heap_alloc_aligned(hhi_heap_default(), alignment_bytes, size_bytes, HHI_LEVEL_TASK);
+    void *block =
+        hhi_heap_alloc_aligned(hhi_heap_default(), alignment_bytes, size_bytes, HHI_LEVEL_TASK);
+    if (hhi_trace_on())
+        hhi_trace_aligned(block, alignment_bytes, size_bytes);
+    return block;
 }
 
+// rounded_bytes serves the alignment, and is not 0.
 HH_NOINLINE static void *
+aligned_refill(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
+{
+    void *block = hhi_malloc_slow(rounded_bytes);
+    return hh_likely(block != NULL) ? block : aligned_block(alignment_bytes, size_bytes);
+}
+
+// What malloc's fast path has no block for.
+HH_NOINLINE static void *
+aligned_medium(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
+{
+    void *block = hhi_cache_take_medium(&hhi_self->main, rounded_bytes);
+    return hh_likely(block != NULL) ? block
+                                    : aligned_refill(alignment_bytes, size_bytes, rounded_bytes);
+}
+
+HH_SLOW static void *
 aligned_block_slow(size_t alignment_bytes, size_t size_bytes)
 {
     void *block = aligned_block(alignment_bytes, size_bytes);
     return hh_likely(block != NULL) ? block : hhi_override_no_memory();
 }
 
+HH_NOINLINE static void *
+aligned_refill_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
+{
+    void *block = hhi_malloc_slow(rounded_bytes);
+    return hh_likely(block != NULL) ? block : aligned_block_slow(alignment_bytes, size_bytes);
+}
+
+HH_NOINLINE static void *
+aligned_medium_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
+{
+    void *block = hhi_cache_take_medium(&hhi_self->main, rounded_bytes);
+    if (hh_likely(block != NULL))
+        return block;
+    return aligned_refill_or_errno(alignment_bytes, size_bytes, rounded_bytes);
+}
+
 // Most alignments are had by asking for a size that is a multiple of them.
 HH_FAST void *
 aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
 {
-    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
-    if (hh_unlikely(rounded_bytes == 0))
+    void *block;
+    size_t rounded_bytes;
+    if (hh_unlikely(!hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
         return aligned_block_slow(alignment_bytes, size_bytes);
-    return hhi_malloc_fast(rounded_bytes, hhi_override_malloc_medium);
-}
-
-// As hhi_override_malloc_medium, but errno is left alone.
-HH_NOINLINE static void *
-aligned_medium(size_t size_bytes)
-{
-    return hhi_malloc_medium(size_bytes, hhi_malloc_slow);
+    if (hh_likely(hhi_malloc_quick(rounded_bytes, &block)))
+        return block;
+    return aligned_medium_or_errno(alignment_bytes, size_bytes, rounded_bytes);
 }
 
 // errno is not part of its answer and stays as it was.
@@ -50,10 +84,13 @@ posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
 {
     if (!hh_is_power_of_two(alignment_bytes) || alignment_bytes < sizeof(void *))
         return EINVAL;
-    size_t rounded_bytes = hhi_aligned_class_bytes(alignment_bytes, size_bytes);
-    void *block = rounded_bytes != 0 ? hhi_malloc_fast(rounded_bytes, aligned_medium)
-                                     : aligned_block(alignment_bytes, size_bytes);
-    if (block == NULL)
+    void *block;
+    size_t rounded_bytes;
+    if (hh_unlikely(!hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
+        block = aligned_block(alignment_bytes, size_bytes);
+    else if (hh_unlikely(!hhi_malloc_quick(rounded_bytes, &block)))
+        block = aligned_medium(alignment_bytes, size_bytes, rounded_bytes);
+    if (hh_unlikely(block == NULL))
         return ENOMEM;
     *result = block;
     return 0;
@@ -68,14 +105,21 @@ aligned_alloc(size_t alignment_bytes, size_t size_bytes)
     return aligned_block_or_errno(alignment_bytes, size_bytes);
 }
 
+HH_SLOW static void *
+aligned_odd(size_t alignment_bytes, size_t size_bytes)
+{
+    if (alignment_bytes > SIZE_MAX / 2 + 1)
+        return hhi_override_invalid();
+    unsigned log2 = alignment_bytes == 0 ? 0 : hh_log2_ceil(alignment_bytes);
+    return aligned_block_slow((size_t)1 << log2, size_bytes);
+}
+
 // Other alignments than powers of two are rounded up to the next, as in glibc.
 HH_OVERRIDE void *
 memalign(size_t alignment_bytes, size_t size_bytes)
 {
-    if (alignment_bytes > SIZE_MAX / 2 + 1)
-        return hhi_override_invalid();
-    if (!hh_is_power_of_two(alignment_bytes))
-        alignment_bytes = (size_t)1 << (alignment_bytes == 0 ? 0 : hh_log2_ceil(alignment_bytes));
+    if (hh_unlikely(!hh_is_power_of_two(alignment_bytes)))
+        return aligned_odd(alignment_bytes, size_bytes);
     return aligned_block_or_errno(alignment_bytes, size_bytes);
 }
 

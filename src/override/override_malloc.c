@@ -9,6 +9,7 @@
 #include "heap/bad_block.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
+#include "override/trace.h"
 
 void *
 hhi_override_no_memory(void)
@@ -25,10 +26,28 @@ hhi_override_invalid(void)
 }
 
 void *
+hhi_override_malloc_traced(size_t size_bytes)
+{
+    if (!hhi_trace_on())
+        return NULL;
+    void *block = hhi_heap_alloc(hhi_heap_default(), size_bytes, HHI_LEVEL_TASK);
+    hhi_trace_malloc(block, size_bytes);
+    return block;
+}
+
+// There is no memory, or the call is to be recorded.
+HH_SLOW static void *
+override_malloc_refused(size_t size_bytes)
+{
+    void *block = hhi_override_malloc_traced(size_bytes);
+    return block != NULL ? block : hhi_override_no_memory();
+}
+
+void *
 hhi_override_malloc_slow(size_t size_bytes)
 {
     void *block = hhi_malloc_slow(size_bytes);
-    return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+    return hh_likely(block != NULL) ? block : override_malloc_refused(size_bytes);
 }
 
 // Between malloc's shortest path and the slow one, and as short as can be: larger blocks are common.
@@ -48,7 +67,24 @@ HH_SLOW static void *
 override_calloc_slow(size_t total_bytes)
 {
     void *block = hhi_heap_alloc_zeroed(hhi_heap_default(), total_bytes, HHI_LEVEL_TASK);
+    if (hhi_trace_on())
+        hhi_trace_calloc(block, total_bytes);
     return hh_likely(block != NULL) ? block : hhi_override_no_memory();
+}
+
+HH_NOINLINE static void *
+override_calloc_medium(size_t total_bytes)
+{
+    void *block = hhi_cache_take_zeroed(&hhi_self->main, total_bytes);
+    return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
+}
+
+// A small block, which the caller zeroes.
+HH_NOINLINE static void *
+override_calloc_refill(size_t total_bytes)
+{
+    void *block = hhi_malloc_slow(total_bytes);
+    return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
 }
 
 HH_OVERRIDE void *
@@ -59,14 +95,16 @@ calloc(size_t count, size_t size_bytes)
         return hhi_override_no_memory();
     // A larger block may be known to read as zero already: that is for the slow path to tell.
     if (hh_unlikely(total_bytes > HHI_SMALL_MAX_BYTES))
-        return override_calloc_slow(total_bytes);
-    void *block = hhi_malloc_fast(total_bytes, hhi_override_malloc_slow);
+        return override_calloc_medium(total_bytes);
+    void *block = hhi_malloc_fast(total_bytes, override_calloc_refill);
     return block == NULL ? NULL : memset(block, 0, total_bytes);
 }
 
 HH_SLOW static void
 override_free_slow(void *block)
 {
+    if (hhi_trace_on())
+        hhi_trace_free(block);
     hhi_refusal why = hhi_heap_free_slow(&hhi_default_heap, block);
     if (hh_unlikely(why != 0))
         hhi_bad_block_raise("free", block, why, 0);
@@ -86,21 +124,16 @@ free(void *block)
         override_free_medium(block);
 }
 
-// realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
-HH_NOINLINE static void *
-override_resize(const char *function, void *block, size_t size_bytes)
+// realloc of a block that can not stay as it is, or whose realloc is recorded.
+HH_FAST void *
+override_resize_block(const char *function, void *block, size_t size_bytes)
 {
-    if (block == NULL)
-        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
-    size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
-    if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
-        return block;
     void *result = NULL;
     hhi_refusal why;
     if (size_bytes == 0)
-        why = hhi_heap_free(hhi_heap_default(), block);
+        why = hhi_heap_free(&hhi_default_heap, block);
     else
-        why = hhi_heap_realloc(hhi_heap_default(), block, size_bytes, HHI_LEVEL_TASK, &result);
+        why = hhi_heap_realloc(&hhi_default_heap, block, size_bytes, HHI_LEVEL_TASK, &result);
     if (hh_unlikely(why != 0)) {
         hhi_bad_block_raise(function, block, why, 0);
         return hhi_override_invalid();
@@ -108,6 +141,29 @@ override_resize(const char *function, void *block, size_t size_bytes)
     if (hh_unlikely(result == NULL && size_bytes != 0))
         return hhi_override_no_memory();
     return result;
+}
+
+HH_SLOW static void *
+override_resize_traced(const char *function, void *block, size_t size_bytes)
+{
+    hhi_trace_realloc_begin(block);
+    void *result = override_resize_block(function, block, size_bytes);
+    hhi_trace_realloc_end(result, size_bytes);
+    return result;
+}
+
+// realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
+HH_NOINLINE static void *
+override_resize(const char *function, void *block, size_t size_bytes)
+{
+    if (block == NULL)
+        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
+    if (hhi_trace_on())
+        return override_resize_traced(function, block, size_bytes);
+    size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+    if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
+        return block;
+    return override_resize_block(function, block, size_bytes);
 }
 
 HH_OVERRIDE HH_NOINLINE void *

@@ -89,6 +89,8 @@ HH_SLOW static void *
 new_slow(size_t size_bytes)
 {
     void *block = hhi_malloc_slow(size_bytes);
+    if (hh_unlikely(block == NULL))
+        block = hhi_override_malloc_traced(size_bytes);
     return hh_likely(block != NULL) ? block : new_retry(0, size_bytes);
 }
 

@@ -7,12 +7,15 @@
 #include "heap/bad_block.h"
 #include "heap/heap.h"
 #include "override/override.h"
+#include "override/trace.h"
 
 void
 hhi_override_free_sized(const char *function, void *block, size_t size_bytes)
 {
     if (block == NULL)
         return;
+    if (hhi_trace_on())
+        hhi_trace_free(block);
     hhi_refusal why = hhi_heap_free_sized(hhi_heap_default(), block, size_bytes);
     if (hh_unlikely(why != 0))
         hhi_bad_block_raise(function, block, why, size_bytes);
@@ -33,6 +36,8 @@ hhi_override_free_aligned(const char *function, void *block, size_t alignment_by
 {
     if (block == NULL)
         return;
+    if (hhi_trace_on())
+        hhi_trace_free(block);
     size_t usable_bytes;
     hhi_refusal why = hhi_heap_usable_size(hhi_heap_default(), block, &usable_bytes);
     // What becomes stale between the check and the free is caught by the free.
@@ -49,6 +54,8 @@ hhi_override_free_aligned_sized(const char *function, void *block, size_t alignm
 {
     if (block == NULL)
         return;
+    if (hhi_trace_on())
+        hhi_trace_free(block);
     hhi_refusal why = HH_BAD_ALIGNMENT_MISMATCH;
     if (hh_is_power_of_two(alignment_bytes))
         why = hhi_heap_free_aligned_sized(hhi_heap_default(), block, alignment_bytes, size_bytes);

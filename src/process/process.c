@@ -49,6 +49,11 @@ process_watch_thread(struct hhi_thread *thread)
 
 void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watch_thread;
 
+__attribute__((weak)) void
+hhi_process_options_read(void)
+{
+}
+
 void
 hhi_process_start(void)
 {
@@ -59,6 +64,7 @@ hhi_process_start(void)
     // relaxed: written under the lock.
     if (hh_load_relaxed(&process.up) == 0) {
         hhi_options_init();
+        hhi_process_options_read();
         hhi_guard_init();
         hhi_limit_set_purge(hhi_sweep_retained);
         if (hhi_opt.soft_limit_bytes != 0 || hhi_opt.hard_limit_bytes != 0)

@@ -19,4 +19,10 @@
  */
 void hhi_process_start(void);
 
+/*
+ * Called by the start when the options are known and no thread has a record yet; again if the start
+ * failed and is tried again. The library's does nothing; the drop-in's begins a trace.
+ */
+void hhi_process_options_read(void);
+
 #endif

@@ -52,6 +52,8 @@ defaults_are_as_documented(void **state)
     assert_int_equal(parsed.region_bytes, 0);
     assert_int_equal(parsed.bad_free, HHI_BAD_FREE_ABORT);
     assert_int_equal(parsed.sample, 0);
+    assert_int_equal(parsed.trace_calls, 10000000);
+    assert_string_equal(parsed.trace, "");
 }
 
 static void
@@ -59,7 +61,10 @@ every_key_sets_its_field(void **state)
 {
     (void)state;
     assert_accepted("decay_ms:250,background:off,bad_free:report,stats:on,stats_json:on,"
-                    "soft_limit:64m,hard_limit:2G,region:512K,sample:1000");
+                    "soft_limit:64m,hard_limit:2G,region:512K,sample:1000,trace:/tmp/a b:c=d,"
+                    "trace_calls:5");
+    assert_string_equal(parsed.trace, "/tmp/a b:c=d");
+    assert_int_equal(parsed.trace_calls, 5);
     assert_int_equal(parsed.decay_ms, 250);
     assert_false(parsed.background);
     assert_int_equal(parsed.bad_free, HHI_BAD_FREE_REPORT);
@@ -130,6 +135,9 @@ bad_value_is_reported_with_the_nearest_one_and_the_default_stays(void **state)
         {"hard_limit:99999999g", "nearest valid is 70368744177664 "},
         {"hard_limit:18446744073709551615g", "nearest valid is 70368744177664 "},
         {"region:", "bad value \"\" for region"},
+        {"trace:", "bad value \"\" for trace; valid is a path of 1 to 255 bytes"},
+        {"trace", "bad value \"\" for trace"},
+        {"trace_calls:0", "for trace_calls; nearest valid is 1 "},
     };
     struct hhi_options defaults;
     hhi_options_set_defaults(&defaults);
@@ -162,6 +170,12 @@ overlong_words_are_refused_without_overrun(void **state)
     memcpy(text, "decay_ms:", 9);
     assert_int_equal(parse(text), 1);
     assert_int_equal(parsed.decay_ms, 1000);
+    memcpy(text, "trace:kkk", 9);
+    assert_int_equal(parse(text), 1);
+    assert_string_equal(parsed.trace, "");
+    text[strlen("trace:") + HHI_OPTION_PATH_BYTES - 1] = '\0';
+    assert_int_equal(parse(text), 0);
+    assert_int_equal(strlen(parsed.trace), HHI_OPTION_PATH_BYTES - 1);
 }
 
 static void
@@ -178,7 +192,8 @@ help_lists_every_key(void **state)
 {
     (void)state;
     static const char *const keys[] = {"decay_ms",   "background", "bad_free",   "stats",
-                                       "stats_json", "soft_limit", "hard_limit", "region"};
+                                       "stats_json", "soft_limit", "hard_limit", "region",
+                                       "sample",     "trace",      "trace_calls"};
     assert_int_equal(parse("help"), 0);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         char line[64];
