@@ -296,20 +296,37 @@ largest_block_for(size_t alignment_bytes, size_t size_bytes)
     return size_bytes <= 32 ? 64 : 2 * size_bytes + HHI_ALIGNMENT_BYTES;
 }
 
+// Any alignment_bytes, as the caller of a free may name it.
+static hhi_refusal
+judge_alignment(struct hh_heap *heap, const void *block, size_t alignment_bytes,
+                hh_block_info *info)
+{
+    hhi_refusal refusal = hhi_heap_judge(heap, block, info);
+    if (refusal == 0 &&
+        (!hh_is_power_of_two(alignment_bytes) || (uintptr_t)block % alignment_bytes != 0))
+        refusal = HH_BAD_ALIGNMENT_MISMATCH;
+    return refusal;
+}
+
+hhi_refusal
+hhi_heap_free_aligned(struct hh_heap *heap, void *block, size_t alignment_bytes)
+{
+    hh_block_info info;
+    hhi_refusal refusal = judge_alignment(heap, block, alignment_bytes, &info);
+    // What becomes stale between the check and the free is caught by the free.
+    return refusal != 0 ? refuse(heap, block, refusal) : hhi_heap_free(heap, block);
+}
+
 hhi_refusal
 hhi_heap_free_aligned_sized(struct hh_heap *heap, void *block, size_t alignment_bytes,
                             size_t size_bytes)
 {
     hh_block_info info;
-    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
-    if (refusal == 0 && (uintptr_t)block % alignment_bytes != 0)
-        refusal = HH_BAD_ALIGNMENT_MISMATCH;
+    hhi_refusal refusal = judge_alignment(heap, block, alignment_bytes, &info);
     if (refusal == 0 && (size_bytes > info.size_bytes ||
                          info.size_bytes > largest_block_for(alignment_bytes, size_bytes)))
         refusal = HH_BAD_SIZE_MISMATCH;
-    if (refusal != 0)
-        return refuse(heap, block, refusal);
-    return hhi_heap_free(heap, block);
+    return refusal != 0 ? refuse(heap, block, refusal) : hhi_heap_free(heap, block);
 }
 
 hhi_refusal

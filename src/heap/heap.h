@@ -54,7 +54,8 @@ void *hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned lev
 // block is not NULL.
 hhi_refusal hhi_heap_free(struct hh_heap *heap, void *block);
 hhi_refusal hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes);
-// alignment_bytes: a power of two, as it was asked for.
+// alignment_bytes: as the caller names it, any value.
+hhi_refusal hhi_heap_free_aligned(struct hh_heap *heap, void *block, size_t alignment_bytes);
 hhi_refusal hhi_heap_free_aligned_sized(struct hh_heap *heap, void *block, size_t alignment_bytes,
                                         size_t size_bytes);
 // block is not NULL. *result: the new block, or NULL for no memory (the old one untouched).

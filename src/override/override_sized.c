@@ -3,7 +3,6 @@
  * override/override_sized.c - frees whose caller names the size, the alignment, or both. What is
  * named is checked: a block that can not be what the caller believes is not freed.
  */
-#include "base/bits.h"
 #include "heap/bad_block.h"
 #include "heap/heap.h"
 #include "override/override.h"
@@ -38,13 +37,7 @@ hhi_override_free_aligned(const char *function, void *block, size_t alignment_by
         return;
     if (hhi_trace_on())
         hhi_trace_free(block);
-    size_t usable_bytes;
-    hhi_refusal why = hhi_heap_usable_size(hhi_heap_default(), block, &usable_bytes);
-    // What becomes stale between the check and the free is caught by the free.
-    if (why == 0 && ((uintptr_t)block & (alignment_bytes - 1)) != 0)
-        why = HH_BAD_ALIGNMENT_MISMATCH;
-    if (why == 0)
-        why = hhi_heap_free(hhi_heap_default(), block);
+    hhi_refusal why = hhi_heap_free_aligned(hhi_heap_default(), block, alignment_bytes);
     sized_raise(function, block, why, alignment_bytes, 0);
 }
 
@@ -56,9 +49,8 @@ hhi_override_free_aligned_sized(const char *function, void *block, size_t alignm
         return;
     if (hhi_trace_on())
         hhi_trace_free(block);
-    hhi_refusal why = HH_BAD_ALIGNMENT_MISMATCH;
-    if (hh_is_power_of_two(alignment_bytes))
-        why = hhi_heap_free_aligned_sized(hhi_heap_default(), block, alignment_bytes, size_bytes);
+    hhi_refusal why =
+        hhi_heap_free_aligned_sized(hhi_heap_default(), block, alignment_bytes, size_bytes);
     sized_raise(function, block, why, alignment_bytes, size_bytes);
 }
 
