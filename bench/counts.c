@@ -9,6 +9,7 @@
 #include "allocators.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <valgrind/callgrind.h>
@@ -42,6 +43,32 @@ counts_batch(size_t size, unsigned step)
     for (unsigned i = 0, at = 0; i < COUNT; i++, at = (at + step) % COUNT) {
         counts_allocator->free(counts_blocks[at]);
     }
+}
+
+static void *
+counts_free_all(void *arg)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        counts_allocator->free(counts_blocks[i]);
+    }
+    return arg;
+}
+
+// Another thread frees the blocks; then they are taken back.
+static void
+counts_remote(size_t size)
+{
+    pthread_t other;
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < COUNT; i++) {
+            counts_blocks[i] = counts_allocator->malloc(size);
+        }
+        if (round == 0 && (pthread_create(&other, NULL, counts_free_all, NULL) != 0 ||
+                           pthread_join(other, NULL) != 0)) {
+            bench_fail("cannot start a thread");
+        }
+    }
+    counts_free_all(NULL);
 }
 
 static void
@@ -132,6 +159,18 @@ static void
 counts_random_mixed(void)
 {
     counts_batch(0, 387);
+}
+
+static void
+counts_remote_64(void)
+{
+    counts_remote(64);
+}
+
+static void
+counts_remote_4096(void)
+{
+    counts_remote(4096);
 }
 
 static void
@@ -325,6 +364,8 @@ static const struct {
     {"batch-8192", counts_batch_8192, COUNTS_MALLOC},
     {"random-64", counts_random_64, COUNTS_MALLOC},
     {"random-mixed", counts_random_mixed, COUNTS_MALLOC | COUNTS_VTABLE},
+    {"remote-64", counts_remote_64, COUNTS_ALL},
+    {"remote-4096", counts_remote_4096, COUNTS_MALLOC},
     {"replace-small", counts_replace_small, COUNTS_MALLOC},
     {"replace-wide", counts_replace_wide, COUNTS_MALLOC},
     {"calloc-64", counts_calloc_64, COUNTS_MALLOC},

@@ -9,6 +9,7 @@
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
+#include "heap/inbox.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
@@ -170,9 +171,26 @@ free_own(struct hhi_thread *self, struct hh_heap *heap, void *block, hhi_refusal
     return true;
 }
 
-// Mark a block of somebody else's slab, and tell its owner. In a guarded section.
+void
+hhi_slab_tell(struct hhi_slab *slab, struct hhi_guard *guard)
+{
+    // order: seq_cst [SL-2] after the mark: of the owner, who gives the token back and then looks
+    // at the links, and the sweeper, who clears the other bit and then looks, each sees the mark, or
+    // this thread sees its bit clear. acquire [SL-3] the owner.
+    uint32_t notice = hh_fetch_or_seq_cst(&slab->notice, HHI_NOTICE_GIVEN);
+    // relaxed (both): fixed while the section is open.
+    size_t run_bytes = (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
+    if ((notice & HHI_NOTICE_TOKEN) == 0)
+        hhi_inbox_push(hh_load_relaxed(&slab->owner), slab, slab);
+    hhi_guard_close(guard);
+    if (notice != HHI_NOTICE_GIVEN)
+        hhi_sweep_note(run_bytes);
+}
+
+// Mark a block of somebody else's slab, and tell its owner. In a guarded section, which may be closed
+// afterwards.
 static hhi_refusal
-free_remote_block(struct hhi_slab *slab, void *block)
+free_remote_block(struct hhi_slab *slab, void *block, struct hhi_guard *guard)
 {
     uint32_t slot, index = hhi_slab_block_at(slab, block, &slot);
     if (index == UINT32_MAX)
@@ -180,28 +198,19 @@ free_remote_block(struct hhi_slab *slab, void *block)
     // relaxed: fixed while the section is open.
     if ((hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0)
         return hhi_debug_free(slab, index);
-    hhi_link *link = &hh_load_relaxed(&slab->links)[index];
     uint16_t live = HHI_LINK_LIVE;
-    // order: seq_cst [SL-2] before the token is looked at; release [SL-1].
-    if (!hh_cas_strong_seq_cst(link, &live, HHI_LINK_REMOTE))
+    // order: seq_cst [SL-2] before notice is looked at; release [SL-1].
+    if (!hh_cas_strong_seq_cst(&hh_load_relaxed(&slab->links)[index], &live, HHI_LINK_REMOTE))
         return HH_BAD_NOT_LIVE;
-    // order: seq_cst [SL-2] (both).
-    bool told = hh_load_seq_cst(&slab->token) == 0 && hh_exchange_seq_cst(&slab->token, 1) == 0;
-    // order: seq_cst [SL-2] the mark comes before the load: the sweeper, who clears it and then
-    // looks, sees the mark, or this thread sees 0. relaxed: a hint for the sweeper.
-    bool touch = hh_load_seq_cst(&slab->touched) == 0;
-    if (touch)
-        hh_store_relaxed(&slab->touched, 1);
-    if (told)
-        hhi_cache_notify(slab);
-    else if (touch)
-        hhi_sweep_note((size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT);
+    // order: seq_cst [SL-2] after the mark.
+    if (hh_load_seq_cst(&slab->notice) != HHI_NOTICE_GIVEN)
+        hhi_slab_tell(slab, guard);
     return 0;
 }
 
 // *large: a large block was freed; the caller ends its run after the section.
 static hhi_refusal
-free_remote_in_section(struct hh_heap *heap, void *block, struct hhi_slab **large)
+free_in_section(struct hh_heap *heap, void *block, struct hhi_guard *guard, struct hhi_slab **large)
 {
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find(block, &kind);
@@ -211,7 +220,7 @@ free_remote_in_section(struct hh_heap *heap, void *block, struct hhi_slab **larg
     if (hh_load_relaxed(&slab->heap) != heap)
         return HH_BAD_OTHER_HEAP;
     if (kind == HHI_KIND_SLAB)
-        return free_remote_block(slab, block);
+        return free_remote_block(slab, block, guard);
     if ((uintptr_t)block != hhi_slab_base(slab))
         return HH_BAD_INTERIOR;
     uint8_t live = 1;
@@ -263,8 +272,8 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
     // A block can be freed even when there is no memory for the record of a new thread.
     struct hhi_guard *guard = thread != NULL ? &thread->guard : hhi_guard_common_take();
     hhi_guard_open(guard);
-    refusal = free_remote_in_section(heap, block, &large);
-    hhi_guard_close(guard);
+    refusal = free_in_section(heap, block, guard, &large);
+    hhi_guard_close(guard); // for the second time, if the owner was told
     if (thread == NULL)
         hhi_guard_common_return();
     if (large != NULL)

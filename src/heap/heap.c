@@ -372,7 +372,7 @@ run_end(struct hhi_slab *slab)
 {
     // relaxed (all): the caller is alone on the heap; wrong frees only look.
     hh_store_relaxed(&slab->owner, &hhi_cache_none);
-    hh_store_relaxed(&slab->token, 1);
+    hh_store_relaxed(&slab->notice, HHI_NOTICE_TOKEN);
     if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE) {
         hh_store_relaxed(&slab->large_live, 0);
         hhi_slab_retire_large(slab);

@@ -24,6 +24,8 @@
 void *hhi_malloc_slow(size_t size_bytes);
 void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level);
 hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
+// A block of slab was marked, and its owner or the sweeper may have to be told. Closes the section.
+void hhi_slab_tell(struct hhi_slab *slab, struct hhi_guard *guard);
 
 HH_FAST void *
 hhi_bin_take(struct hhi_bin *bin, size_t index)
@@ -62,11 +64,10 @@ hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
 
 /*
  * The next block of a bin whose list is empty, from its slab: blocks freed since the list was taken,
- * then one never used. They become the bin's list. HHI_LINK_END: neither, or other threads have freed
- * blocks, which are warmer and come first.
+ * then one never used. They become the bin's list. HHI_LINK_END: neither.
  */
 HH_FAST size_t
-hhi_bin_next(struct hhi_cache *cache, struct hhi_bin *bin)
+hhi_bin_next(struct hhi_bin *bin)
 {
     if (hh_unlikely(bin->number == 0))
         return HHI_LINK_END;
@@ -78,9 +79,8 @@ hhi_bin_next(struct hhi_cache *cache, struct hhi_bin *bin)
         return index;
     }
     index = slab->init;
-    // relaxed (all): a first look; fixed while carved; the owner's own link.
-    if (hh_unlikely(hh_load_relaxed(&cache->inbox) != NULL ||
-                    index >= hh_load_relaxed(&slab->block_count)))
+    // relaxed (all): fixed while carved; the owner's own link.
+    if (hh_unlikely(index >= hh_load_relaxed(&slab->block_count)))
         return HHI_LINK_END;
     slab->init = (uint32_t)index + 1;
     slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
@@ -98,7 +98,7 @@ hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes)
     struct hhi_bin *bin = &cache->bins[hhi_class_of_medium(size_bytes)];
     size_t index = bin->head;
     if (index >= HHI_LINK_END)
-        index = hhi_bin_next(cache, bin);
+        index = hhi_bin_next(bin);
     if (hh_unlikely(index >= HHI_LINK_END))
         return NULL;
     return hhi_bin_take(bin, index);
@@ -223,12 +223,53 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
 }
 
 /*
- * The same for a slab of several granules, found by its first one. False: anything else, nothing
- * changed. Slabs of one granule are served too, but hhi_cache_free_local has refused those before.
+ * Mark a block of a slab of heap that another thread owns, and tell its owner unless it has been told.
+ * offset: of the block from the slab's base. False: anything else, nothing changed. One locked
+ * instruction, and, if the owner knows already, no store but the mark to what other threads read.
  */
 HH_FAST bool
-hhi_cache_free_medium(struct hhi_cache *cache, void *block)
+hhi_slab_free_remote(struct hhi_slab *slab, struct hh_heap *heap, struct hhi_guard *guard,
+                     size_t offset)
 {
+    if (hh_unlikely(!guard->registered))
+        return false;
+    hhi_guard_open(guard);
+    // order: acquire [SL-5] the fields that describe the run, as long as the section is open.
+    // relaxed (others): fixed meanwhile. Blocks of the default heap are never tracked.
+    if (hh_likely(hh_load_acquire(&slab->kind) == HHI_KIND_SLAB &&
+                  hh_load_relaxed(&slab->heap) == heap &&
+                  (heap == &hhi_default_heap ||
+                   (hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) == 0))) {
+        uint64_t magic = hh_load_relaxed(&slab->magic);
+        uint64_t mark;
+        uint64_t index = hh_divide(offset, magic, &mark);
+        uint16_t live = HHI_LINK_LIVE;
+        // The run's head may have been read before the section began, when another run was there.
+        if (hh_likely(mark < magic && index < hh_load_relaxed(&slab->block_count)) &&
+            // order: seq_cst [SL-2] before notice is looked at; release [SL-1].
+            hh_likely(hh_cas_strong_seq_cst(&hh_load_relaxed(&slab->links)[index], &live,
+                                            HHI_LINK_REMOTE))) {
+            // order: seq_cst [SL-2] after the mark.
+            if (hh_unlikely(hh_load_seq_cst(&slab->notice) != HHI_NOTICE_GIVEN))
+                hhi_slab_tell(slab, guard);
+            else
+                hhi_guard_close(guard);
+            return true;
+        }
+    }
+    hhi_guard_close(guard);
+    return false;
+}
+
+/*
+ * Free what hhi_cache_free_local did not: a block of a slab of the thread's own that has several
+ * granules, or one of another thread's slab of the default heap. False: anything else, nothing
+ * changed.
+ */
+HH_FAST bool
+hhi_free_elsewhere(struct hhi_thread *self, void *block)
+{
+    struct hhi_cache *cache = &self->main;
     size_t granule = hhi_granule_of(block);
     if (hh_unlikely(granule >= hhi_window.granules))
         return false;
@@ -238,10 +279,10 @@ hhi_cache_free_medium(struct hhi_cache *cache, void *block)
         return false;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
-    if (hh_unlikely(!hh_equals_relaxed(&slab->owner, cache)))
-        return false;
     size_t offset =
         ((granule - (head - 1)) << HHI_GRANULE_SHIFT) + (uintptr_t)block % HHI_GRANULE_BYTES;
+    if (!hh_equals_relaxed(&slab->owner, cache))
+        return hhi_slab_free_remote(slab, &hhi_default_heap, &self->guard, offset);
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
     uint64_t index = hh_divide(offset, magic, &mark);
@@ -301,7 +342,7 @@ hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap
             hh_load_relaxed(&slab->heap) == heap && hhi_slab_base(slab) == (uintptr_t)block;
         return is_it ? hh_load_relaxed(&slab->block_bytes) : 0;
     }
-    // relaxed (all): as in hhi_cache_free_medium.
+    // relaxed (all): as in hhi_free_elsewhere.
     if (hh_load_relaxed(&slab->owner) != cache)
         return 0;
     uint64_t magic = hh_load_relaxed(&slab->magic);

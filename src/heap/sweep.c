@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 #include "heap/heap.h"
 #include "heap/heap_list.h"
+#include "heap/inbox.h"
 #include "heap/kept_slabs.h"
 #include "heap/thread_cache.h"
 #include "options/options.h"
@@ -57,7 +58,7 @@ pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
 {
     // order: seq_cst [SL-2] before the look at the links: either it finds a mark, or the mark's maker
     // finds 0 here and leads to another look.
-    hh_exchange_seq_cst(&slab->touched, 0);
+    hh_fetch_and_seq_cst(&slab->notice, ~(uint32_t)HHI_NOTICE_TOUCHED);
     hhi_slab_collect(slab);
     if (hhi_slab_count_live(slab) == 0) {
         hhi_heap_retire_slab(slab);
@@ -73,7 +74,7 @@ shared_slab_is_due(void *arg, struct hhi_slab *slab)
 {
     struct sweep_pass *pass = arg;
     // relaxed: a hint.
-    bool touched = hh_load_relaxed(&slab->touched) != 0;
+    bool touched = (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
     if (slab->purged && !touched)
         return false;
     // relaxed: stored before the slab was shared, under the lock that is held.
@@ -104,42 +105,24 @@ pass_heap_shared(struct sweep_pass *pass, struct hh_heap *heap)
 // ---- Threads ------------------------------------------------------------------------------------
 
 /*
- * The inbox of a thread that has not taken it since the last pass: the chain is taken, its slabs'
- * pages that hold only REMOTE blocks are given back, and it is put back as it was. The owner finds
- * its inbox empty meanwhile and carves instead.
+ * Slabs that wait for an owner who does not ask for them: pages that hold only REMOTE blocks are
+ * given back, and the slabs put back into the inbox.
  */
 static void
 pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
 {
-    // relaxed: a first look.
-    struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
-    if (head == NULL)
+    struct hhi_slab *cold = hhi_inbox_take_cold(cache, pass->now_ms == HHI_RUN_ALL, &pass->waiting);
+    if (cold == NULL)
         return;
-    // order: acquire [SL-4] inbox_next of all that was pushed.
-    struct hhi_slab *first = hh_exchange_acquire(&cache->inbox, NULL);
-    if (first == NULL)
-        return;
-    // order: seq_cst [GD-2] after the chain was taken: sections open until then have this epoch or
+    // order: seq_cst [GD-2] after the slabs were taken: sections open until then have this epoch or
     // an older one.
     uint64_t taken_epoch = hh_load_seq_cst(&hhi_guard_epoch);
     // Else the owner may still be collecting from one of the slabs: the next pass looks again.
     bool alone = hhi_guard_advance() > taken_epoch;
-    struct hhi_slab *last = first;
-    for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
-        // relaxed: only slabs in which a block was freed since the last look.
-        if (alone && hh_load_relaxed(&slab->touched) != 0) {
-            // order: seq_cst [SL-2] before the look: a mark made later touches the slab again.
-            hh_store_seq_cst(&slab->touched, 0);
-            pass->purged_bytes += hhi_slab_purge_remote(slab);
-        }
-        last = slab;
-    }
-    // relaxed: only a guess for the exchange below.
-    head = hh_load_relaxed(&cache->inbox);
-    do {
-        last->inbox_next = head;
-        // order: release [SL-4] publishes inbox_next.
-    } while (!hh_cas_weak_release(&cache->inbox, &head, first));
+    for (struct hhi_slab *slab = cold; alone && slab != NULL; slab = slab->inbox_next)
+        pass->purged_bytes += hhi_slab_purge_remote(slab);
+    hhi_inbox_put_cold(cache, cold, alone);
+    pass->waiting += !alone;
 }
 
 static bool
@@ -159,12 +142,7 @@ pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
     struct hhi_cache *cache = heap->caches;
     hhi_lock_leave(&heap->lock);
     for (; cache != NULL; cache = cache->next_of_heap) {
-        // relaxed (both): a thread that drains at this very moment only gets less or more.
-        struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
-        uint32_t drains = hh_load_relaxed(&thread->drains);
-        if (drains == cache->swept_drains || pass->now_ms == HHI_RUN_ALL)
-            pass_inbox(pass, cache);
-        cache->swept_drains = drains;
+        pass_inbox(pass, cache);
         hhi_kept_release(cache, kept_slab_is_due, pass);
     }
 }
@@ -173,7 +151,7 @@ static bool
 orphan_is_due(struct hhi_cache *cache)
 {
     // relaxed: a hint.
-    return !cache->shared_all || hh_load_relaxed(&cache->inbox) != NULL;
+    return !cache->shared_all || !hhi_inbox_is_empty(cache);
 }
 
 static void

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "heap/heap.h"
+#include "heap/inbox.h"
 #include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "meta/meta_arena.h"
@@ -52,8 +53,7 @@ orphan_fits(struct hhi_thread *orphan, struct orphan_wish *wish)
     if (wish->heap != NULL) {
         struct hhi_cache *cache = hhi_cache_find(orphan, wish->heap);
         // relaxed: a hint; blocks freed in slabs that were full when the thread ended.
-        return cache != NULL &&
-               (!cache->shared_all || orphan->torn || hh_load_relaxed(&cache->inbox) != NULL);
+        return cache != NULL && (!cache->shared_all || orphan->torn || !hhi_inbox_is_empty(cache));
     }
     if (wish->due == NULL || orphan->torn)
         return true;

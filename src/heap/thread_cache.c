@@ -2,7 +2,10 @@
 // heap/thread_cache.c - how a cache gets blocks, and what becomes of its slabs.
 #include "heap/thread_cache.h"
 
+#include <limits.h>
+
 #include "base/check.h"
+#include "heap/inbox.h"
 #include "heap/kept_slabs.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
@@ -12,6 +15,8 @@ struct hhi_cache hhi_cache_none;
 
 enum {
     FULL_RETURNS_DIVISOR = 8, // a full slab is used again when an eighth of it is free
+    ARRIVAL_LOOKS = 4,        // slabs looked through for one with enough blocks that came back
+    CARVE_SETTLES = 4,        // slabs of any class looked at before another is carved
     SPARSE_DIVISOR = 4,       // a slab less than a quarter live may be shared
 };
 // A thread keeps this much in partly used slabs before it shares sparse ones.
@@ -49,14 +54,14 @@ static bool
 token_take(struct hhi_slab *slab)
 {
     // order: seq_cst [SL-2]; acquire [SL-3] what its last holder did.
-    return hh_exchange_seq_cst(&slab->token, 1) == 0;
+    return (hh_fetch_or_seq_cst(&slab->notice, HHI_NOTICE_TOKEN) & HHI_NOTICE_TOKEN) == 0;
 }
 
 static void
 token_give(struct hhi_slab *slab)
 {
     // order: seq_cst [SL-2] comes before the scan of the links; release [SL-3] owner and lists.
-    hh_exchange_seq_cst(&slab->token, 0);
+    hh_exchange_seq_cst(&slab->notice, 0);
 }
 
 /*
@@ -167,22 +172,9 @@ slab_becomes_full(struct hhi_slab *slab)
 
 // ---- Frees by other threads ---------------------------------------------------------------------
 
-void
-hhi_cache_notify(struct hhi_slab *slab)
-{
-    struct hhi_cache *cache = slab_owner(slab);
-    // relaxed: only a guess for the exchange below.
-    struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
-    do {
-        slab->inbox_next = head;
-        // order: release [SL-4] publishes inbox_next.
-    } while (!hh_cas_weak_release(&cache->inbox, &head, slab));
-    hhi_sweep_note(slab_run_bytes(slab));
-}
-
-// Collect from one slab of the inbox; the token is in the caller's hands and goes back.
+// What becomes of a slab taken out of the inbox if its blocks are not needed now.
 static void
-inbox_collect(struct hhi_cache *cache, struct hhi_slab *slab)
+arrival_settle(struct hhi_cache *cache, struct hhi_slab *slab)
 {
     uint32_t collected = slab_collect_guarded(cache, slab);
     if (slab->state == HHI_SLAB_CURRENT)
@@ -195,22 +187,47 @@ inbox_collect(struct hhi_cache *cache, struct hhi_slab *slab)
     partial_event(cache, slab);
 }
 
+// Settle up to count slabs of any class.
+static void
+arrivals_settle(struct hhi_cache *cache, unsigned count)
+{
+    struct hhi_slab *slab;
+    if (hh_likely(hhi_inbox_is_empty(cache)))
+        return;
+    for (bool first = true; count > 0; count--, first = false) {
+        slab = hhi_inbox_take_any(cache, first); // not what comes meanwhile, or it would not end
+        if (slab == NULL)
+            return;
+        arrival_settle(cache, slab);
+    }
+}
+
 void
 hhi_cache_drain(struct hhi_cache *cache)
 {
-    // relaxed: a first look without a locked instruction.
-    if (hh_load_relaxed(&cache->inbox) == NULL)
-        return;
-    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
-    // relaxed: only this thread writes it, the sweeper compares it with itself.
-    hh_store_relaxed(&thread->drains, hh_load_relaxed(&thread->drains) + 1);
-    // order: acquire [SL-4] inbox_next of all that was pushed.
-    struct hhi_slab *slab = hh_exchange_acquire(&cache->inbox, NULL);
-    while (slab != NULL) {
-        struct hhi_slab *next = slab->inbox_next;
-        inbox_collect(cache, slab);
-        slab = next;
+    arrivals_settle(cache, UINT_MAX);
+}
+
+/*
+ * A slab of a class to take blocks from, of those that came back. A slab of which little has come
+ * back stays full, as after frees by its owner: to look through it is dear, and is worth it only for
+ * many blocks.
+ */
+static struct hhi_slab *
+cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
+{
+    for (unsigned look = 0; look < ARRIVAL_LOOKS && !hhi_inbox_is_empty(cache); look++) {
+        struct hhi_slab *slab = hhi_inbox_take(cache, class_index);
+        if (slab == NULL)
+            break;
+        cache->shared_all = false;
+        uint32_t collected = slab_collect_guarded(cache, slab);
+        HH_ASSERT(slab->state == HHI_SLAB_FULL); // all others of the class are in use
+        slab->credit -= (int32_t)collected;
+        if (slab->credit <= 0)
+            return slab;
     }
+    return NULL;
 }
 
 // ---- Refill -------------------------------------------------------------------------------------
@@ -254,8 +271,6 @@ cache_adopt(struct hhi_cache *cache, struct hhi_slab *slab)
 {
     // relaxed: the token's holder changes the owner [SL-3].
     hh_store_relaxed(&slab->owner, cache);
-    // relaxed: a hint for slabs without owner.
-    hh_store_relaxed(&slab->touched, 0);
     slab_collect_guarded(cache, slab);
 }
 
@@ -307,12 +322,30 @@ cache_release_kept(struct hhi_cache *cache)
         hhi_sweep_note(released_bytes);
 }
 
+/*
+ * A new slab. First, slabs that other threads have emptied go back, in which the new one may be
+ * made; all of them, if there is no other memory.
+ */
 static struct hhi_slab *
 cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
+    arrivals_settle(cache, CARVE_SETTLES);
+    struct hhi_slab *slab = cache_pop_partial(cache, class_index);
+    if (slab == NULL)
+        slab = cache_adopt_kept(cache, class_index);
+    if (slab != NULL)
+        return slab;
     // What is kept for other classes goes before memory is taken from elsewhere.
     cache_release_kept(cache);
-    struct hhi_slab *slab = hhi_heap_carve(cache->heap, class_index, level);
+    slab = hhi_heap_carve(cache->heap, class_index, level);
+    if (slab == NULL && !hhi_inbox_is_empty(cache)) {
+        hhi_cache_drain(cache);
+        cache_release_kept(cache);
+        slab = cache_pop_partial(cache, class_index);
+        if (slab != NULL)
+            return slab;
+        slab = hhi_heap_carve(cache->heap, class_index, level);
+    }
     if (slab != NULL)
         cache_adopt(cache, slab);
     return slab;
@@ -323,10 +356,8 @@ static struct hhi_slab *
 cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_slab *slab = cache_pop_partial(cache, class_index);
-    if (slab == NULL) {
-        hhi_cache_drain(cache);
-        slab = cache_pop_partial(cache, class_index);
-    }
+    if (slab == NULL)
+        slab = cache_take_arrived(cache, class_index);
     if (slab == NULL)
         slab = cache_adopt_kept(cache, class_index);
     if (slab == NULL)
@@ -352,7 +383,6 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
             if (block != NULL)
                 return block;
         }
-        hhi_cache_drain(cache);
     }
     while (slab == NULL || !bin_load(bin, slab)) {
         if (slab != NULL)
@@ -452,8 +482,7 @@ hhi_cache_reset(struct hhi_cache *cache)
     hhi_kept_forget(cache);
     cache->partial_bytes = 0;
     cache->shared_all = false;
-    // relaxed: nobody owns or frees blocks of this cache now.
-    hh_store_relaxed(&cache->inbox, NULL);
+    hhi_inbox_reset(cache);
 }
 
 void
@@ -462,11 +491,11 @@ hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own)
     // relaxed (all): the only thread of the process.
     for (struct hhi_cache *cache = heap->caches; cache != NULL; cache = cache->next_of_heap)
         if (hh_load_relaxed(&cache->thread) != own)
-            hh_store_relaxed(&cache->inbox, NULL);
+            hhi_inbox_reset(cache);
     for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next)
         if (hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB &&
             hh_load_relaxed(&slab_owner(slab)->thread) != own)
-            hh_store_relaxed(&slab->token, 1);
+            hh_store_relaxed(&slab->notice, HHI_NOTICE_TOKEN);
 }
 
 // Owned by the cache, or kept in one of its slots.
@@ -521,7 +550,7 @@ hhi_cache_repair(struct hhi_cache *cache)
     for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next) {
         // relaxed (all): the only thread of the process.
         if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache ||
-            hh_load_relaxed(&slab->token) == 0)
+            hh_load_relaxed(&slab->notice) == 0)
             continue;
         token_give(slab);
         hhi_slab_collect(slab);

@@ -14,7 +14,7 @@
  *     bins[class]      the current slab's list to take from, and what turns a number into an address
  *     partial[class]   slabs with free blocks
  *     kept             empty slabs held back for a while (kept_slabs.h)
- *     inbox            slabs in which other threads have freed blocks
+ *     inbox, arrived   slabs in which other threads have freed blocks (heap/inbox.h)
  *
  * A thread without a record has hhi_self == &hhi_thread_none, whose bins are empty: the first
  * malloc takes the ordinary slow path and makes one. When a thread ends, its record goes whole, with
@@ -22,7 +22,8 @@
  * owner by the cache's address, so that neither step touches a slab.
  *
  * Thread rules: a cache is used by the thread that runs it, or by whoever has taken its record from
- * the orphans; inbox is pushed to by any thread and taken by the owner or by the sweeper, whole.
+ * the orphans; inbox is pushed to by any thread; it and arrived are looked at by the owner and by the
+ * sweeper.
  *
  * Invariants
  *   I1  bins[c] without a slab implies bins[c].head == HHI_LINK_END.
@@ -77,10 +78,14 @@ enum { HHI_KEPT_SLABS = 16 };
 struct hhi_cache {
     struct hhi_bin bins[HHI_CLASSES];
     struct hhi_slab *partial[HHI_CLASSES];
-    size_t partial_bytes;                // size of the slabs in partial
-    bool shared_all;                     // nothing was taken from a slab since all were shared
-    struct hh_heap *heap;                // fixed while heap_id is
-    _Atomic(struct hhi_thread *) thread; // fixed once made
+    struct hhi_slab *arrived[HHI_CLASSES]; // the last of each ring; under arrival_lock
+    struct hhi_lock arrival_lock;          // tried, never waited for (heap/inbox.h)
+    _Atomic uint32_t arrived_count;        // slabs in arrived
+    unsigned arrived_turn;                 // class last asked by hhi_inbox_take_any
+    size_t partial_bytes;                  // size of the slabs in partial
+    bool shared_all;                       // nothing was taken from a slab since all were shared
+    struct hh_heap *heap;                  // fixed while heap_id is
+    _Atomic(struct hhi_thread *) thread;   // fixed once made
     _Atomic uint64_t heap_id;       // 0 = the heap has ended, the cache may be used again [TC-1]
     struct hhi_cache *next_of_heap; // all caches of a heap, under its lock
     // Empty slabs held back (kept_slabs.h): slots, and what the owner remembers of them.
@@ -91,7 +96,6 @@ struct hhi_cache {
     uint32_t kept_unnoted_bytes; // kept since the sweeper was told last
     // Pushed to by other threads: a line of its own.
     _Atomic(struct hhi_slab *) inbox __attribute__((aligned(HH_CACHE_LINE_BYTES)));
-    uint32_t swept_drains; // the sweeper's: thread->drains when it last came by
 };
 
 enum { HHI_RECENT_CACHES = 64 };
@@ -116,7 +120,6 @@ struct hhi_thread {
     struct hhi_thread *stand_in;    // while borrowed: what hhi_self was, and will be
     struct hhi_cache *spare;        // empty caches of this record, by next_of_heap
     uint32_t slow_events;           // for ticks
-    _Atomic uint32_t drains;        // inbox takes by the owner; the sweeper compares
 };
 
 struct hh_heap {
@@ -185,10 +188,8 @@ struct hhi_cache *hhi_cache_find(struct hhi_thread *thread, const struct hh_heap
 void *hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level);
 // credit of a slab of this thread has run out.
 void hhi_slab_event(struct hhi_slab *slab);
-// Take the inbox and make what other threads freed available.
+// Make all that other threads freed until now available.
 void hhi_cache_drain(struct hhi_cache *cache);
-// Put a slab whose token the caller has just taken into its owner's inbox.
-void hhi_cache_notify(struct hhi_slab *slab);
 // Make all slabs of a cache with free blocks ownerless, for others to adopt.
 void hhi_cache_share_all(struct hhi_cache *cache);
 // Give back the free pages inside the cache's slabs, and its empty slabs. Returns bytes.

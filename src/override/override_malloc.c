@@ -111,9 +111,9 @@ override_free_slow(void *block)
 }
 
 HH_NOINLINE static void
-override_free_medium(void *block)
+override_free_elsewhere(void *block)
 {
-    if (block != NULL && hh_unlikely(!hhi_cache_free_medium(&hhi_self->main, block)))
+    if (block != NULL && hh_unlikely(!hhi_free_elsewhere(hhi_self, block)))
         override_free_slow(block);
 }
 
@@ -121,7 +121,7 @@ HH_OVERRIDE void
 free(void *block)
 {
     if (hh_unlikely(!hhi_cache_free_local(&hhi_self->main, block)))
-        override_free_medium(block);
+        override_free_elsewhere(block);
 }
 
 // realloc of a block that can not stay as it is, or whose realloc is recorded.

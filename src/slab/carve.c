@@ -131,8 +131,8 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
     hh_store_relaxed(&slab->heap, heap);
     hh_store_relaxed(&slab->block_bytes, block_bytes);
     hh_store_relaxed(&slab->granules, granules);
-    hh_store_relaxed(&slab->token, 1);
-    hh_store_relaxed(&slab->touched, 0);
+    hh_store_relaxed(&slab->notice, HHI_NOTICE_TOKEN);
+    slab->rests = 0;
     slab->freed = slab->head = HHI_LINK_END;
     slab->init = 0;
     slab->credit = HHI_CREDIT_NEVER;

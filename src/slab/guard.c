@@ -22,6 +22,7 @@ hhi_guard_init(void)
 void
 hhi_guard_register(struct hhi_guard *guard)
 {
+    guard->registered = true;
     // relaxed: only a guess for the exchange below.
     struct hhi_guard *head = hh_load_relaxed(&guards);
     do {

@@ -45,6 +45,7 @@
 struct hhi_guard {
     _Atomic uint64_t epoch;
     struct hhi_guard *next; // fixed once in the list
+    bool registered;        // in the list, for the use of one thread
 };
 
 extern _Atomic uint64_t hhi_guard_epoch; // starts at 1

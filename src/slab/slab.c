@@ -14,6 +14,7 @@
 enum { LINKS_PER_WORD = 4 };
 #define LANE_LOW 0x0001000100010001u
 #define LANE_HIGH 0x8000800080008000u
+#define LANES_NEXT 0x0004000300020001u // what to add to the first of four for the next of each
 
 static _Atomic uint64_t *
 links_words(struct hhi_slab *slab)
@@ -64,30 +65,71 @@ hhi_slab_extend(struct hhi_slab *slab)
     return first;
 }
 
+// A list that grows at its end, through the links.
+struct list_end {
+    uint32_t first; // HHI_LINK_END: empty
+    uint32_t last;
+    uint32_t next; // what the link of last holds
+};
+
+static void
+list_add(struct hhi_slab *slab, struct list_end *list, uint32_t index)
+{
+    if (list->first == HHI_LINK_END)
+        list->first = index;
+    else if (list->next != index)
+        link_write(slab, list->last, index);
+}
+
+// Add the marked ones of four links from base on, of which word is a look. Returns how many.
+static uint32_t
+word_collect(struct hhi_slab *slab, struct list_end *list, uint32_t base, uint64_t word)
+{
+    uint32_t collected = 0;
+    for (uint32_t lane = 0; lane < LINKS_PER_WORD; lane++) {
+        if ((uint16_t)(word >> (16 * lane)) != HHI_LINK_REMOTE)
+            continue;
+        // order: acquire [SL-1] of the mark as it was written: the load of four links at once
+        // finds marks, but is no operation on any of them.
+        // relaxed: the address of the links is fixed while carved.
+        HH_CHECK(hh_load_acquire(&hh_load_relaxed(&slab->links)[base + lane]) == HHI_LINK_REMOTE);
+        list_add(slab, list, base + lane);
+        list->last = base + lane;
+        list->next = HHI_LINK_REMOTE;
+        collected++;
+    }
+    return collected;
+}
+
+/*
+ * The blocks come onto the list in the order of their addresses, which the processor's prefetch
+ * follows. Where four neighbours are marked, as in a slab that was freed whole, they are linked by
+ * one store: to each other and to the next word, which is right if that is marked, too.
+ */
 uint32_t
 hhi_slab_collect(struct hhi_slab *slab)
 {
-    uint32_t collected = 0, freed = slab->freed;
+    uint32_t collected = 0;
+    struct list_end list = {.first = HHI_LINK_END};
     _Atomic uint64_t *words = links_words(slab);
     for (uint32_t base = 0; base < slab->init; base += LINKS_PER_WORD) {
         // order: seq_cst [SL-2] after the token exchange; acquire [SL-1].
         uint64_t word = hh_load_seq_cst(&words[base / LINKS_PER_WORD]);
-        if (lanes_equal(word, HHI_LINK_REMOTE) == 0)
-            continue;
-        for (uint32_t lane = 0; lane < LINKS_PER_WORD; lane++) {
-            if ((uint16_t)(word >> (16 * lane)) != HHI_LINK_REMOTE)
-                continue;
-            // order: acquire [SL-1] of the mark as it was written: the load of four links at once
-            // finds marks, but is no operation on any of them.
-            // relaxed: the address of the links is fixed while carved.
-            HH_CHECK(hh_load_acquire(&hh_load_relaxed(&slab->links)[base + lane]) ==
-                     HHI_LINK_REMOTE);
-            link_write(slab, base + lane, freed);
-            freed = base + lane;
-            collected++;
+        if (word == LANE_LOW * HHI_LINK_REMOTE && !HH_TSAN) { // it can not see this acquire
+            list_add(slab, &list, base);
+            list.last = base + LINKS_PER_WORD - 1;
+            list.next = base + LINKS_PER_WORD;
+            // relaxed: as link_write.
+            hh_store_relaxed(&words[base / LINKS_PER_WORD], LANE_LOW * base + LANES_NEXT);
+            collected += LINKS_PER_WORD;
+        } else if (lanes_equal(word, HHI_LINK_REMOTE) != 0) {
+            collected += word_collect(slab, &list, base, word);
         }
     }
-    slab->freed = freed;
+    if (collected > 0) {
+        link_write(slab, list.last, slab->freed);
+        slab->freed = list.first;
+    }
     return collected;
 }
 

@@ -26,12 +26,14 @@
  *   the lists. Any thread may turn LIVE into REMOTE by compare-and-swap: that is a free by a thread
  *   that does not own the slab. Whoever holds the slab's token may turn REMOTE into free.
  *
- * The token
- *   0: nobody. 1: the slab is in its owner's inbox, or in the hands of whoever took it from there,
- *   or has no owner. Taken by exchange; who finds 0 has it. After each REMOTE mark its maker takes
- *   the token if it is free and puts the slab into the inbox. The owner gives the token back before
- *   it looks for marks, so that none is missed, and collects in a guarded section (guard.h): who
- *   takes the slab from the inbox meanwhile acts on marks only after that section has ended.
+ * The token, a bit of notice
+ *   Clear: nobody has it. Set: the slab is in its owner's inbox, or in the hands of whoever took it
+ *   out of there (heap/inbox.h), or has no owner. Who sets it has it. After each REMOTE mark its maker
+ *   takes the token if it is free and puts the slab into the inbox. The owner gives the token back
+ *   before it looks for marks, so that none is missed, and collects in a guarded section (guard.h):
+ *   who takes the slab out of the inbox meanwhile acts on marks only after that section has ended.
+ *   The other bit says the same to the sweeper, who clears it while the token is out. Both are set
+ *   in nearly all remote frees, which then only read the word.
  *
  * Record, 128 bytes
  *    0 owner        8  written by the holder of the token        56 inbox_next 8
@@ -39,7 +41,7 @@
  *   16 links        8   | fixed while the run is carved
  *   24 heap         8   |
  *   32 block_bytes  8  /
- *   40 token 4, 44 kind 1, class 1, touched 1, flags 1
+ *   40 notice 4, 44 kind 1, class 1, rests 1, flags 1
  *   48 block_count  4, 52 granules 4
  * The first line is read by all threads and seldom written; the second is the owner's.
  *
@@ -57,8 +59,9 @@
  * Memory ordering (label: writer -> reader: what is published)
  *   SL-1  REMOTE mark (release part) -> collect (acquire part): the freeing thread's last accesses
  *         to the block come before its next use.
- *   SL-2  REMOTE mark, then token load; token exchange, then links scan: all sequentially
- *         consistent. Either the marker sees the token free and notifies, or the scan sees the mark.
+ *   SL-2  REMOTE mark, then notice load; token given back or the sweeper's bit cleared, then links
+ *         scan: all sequentially consistent. Either the marker sees its bit clear and tells, or the
+ *         scan sees the mark.
  *   SL-3  owner store -> remote thread that must find the inbox: the owner's record. A slab's owner
  *         changes only in the hands of the token's holder.
  *   SL-4  inbox push (release) -> inbox take (acquire): inbox_next.
@@ -91,6 +94,12 @@ enum hhi_run_kind {
     HHI_KIND_SLAB = 1,  // blocks of a class
     HHI_KIND_LARGE = 2, // one block
     HHI_KIND_LIMBO = 3, // retired; may still be looked at as what it was
+};
+
+enum {                      // bits of notice
+    HHI_NOTICE_TOKEN = 1,   // somebody has the token
+    HHI_NOTICE_TOUCHED = 2, // another thread freed a block since the sweeper last looked
+    HHI_NOTICE_GIVEN = HHI_NOTICE_TOKEN | HHI_NOTICE_TOUCHED, // what a free leaves behind
 };
 
 enum hhi_slab_state {
@@ -127,11 +136,11 @@ struct hhi_slab {
     _Atomic(hhi_link *) links;
     _Atomic(struct hh_heap *) heap;
     _Atomic size_t block_bytes; // of a large block: its usable size
-    _Atomic uint32_t token;     // [SL-2]
+    _Atomic uint32_t notice;    // [SL-2] HHI_NOTICE_*
     _Atomic uint8_t kind;       // [SL-5]
     _Atomic uint8_t class_index;
-    _Atomic uint8_t touched; // another thread freed a block since the sweeper last looked
-    _Atomic uint8_t flags;   // fixed while carved
+    uint8_t rests;         // passes of the sweeper since a block was freed; 0: nothing to purge
+    _Atomic uint8_t flags; // fixed while carved
     _Atomic uint32_t block_count;
     _Atomic uint32_t granules;
     struct hhi_slab *inbox_next; // [SL-4] written by the token's holder

@@ -2,7 +2,7 @@
 /*
  * tests/models/handover.pml - a slab goes from hand to hand while its blocks are freed, as in
  * src/heap/thread.c (orphans), src/heap/thread_cache.c (slab_disown, hhi_cache_share_all,
- * cache_adopt, inbox_collect), src/heap/heap.c (shared slabs) and src/heap/sweep.c
+ * cache_adopt, arrival_settle), src/heap/alloc.c (hhi_slab_tell), src/heap/heap.c (shared slabs) and src/heap/sweep.c
  * (pass_shared_slab, pass_orphans). Labels SL-2, SL-3, SL-4.
  *
  * One slab of two live blocks and maybe a third, full, owned by the cache of record 0. Its thread may drain its
@@ -59,20 +59,17 @@ proctype freer(byte block)
     byte to;
     link[block] = REMOTE; /* live, and freed here alone */
     if
-    :: !token ->
+    :: !token || !touched -> /* both are bits of notice */
         atomic {
             told = !token;
             token = true;
+            touched = true;
             if
             :: told -> assert(!held); held = true
             :: else
             fi
         }
-    :: token
-    fi;
-    if
-    :: !touched -> touched = true
-    :: touched
+    :: token && touched
     fi;
     if
     :: told ->
@@ -101,7 +98,7 @@ inline token_take(taken)
 
 inline token_give()
 {
-    atomic { assert(held || retired); token = false; held = false }
+    atomic { assert(held || retired); token = false; touched = false; held = false }
 }
 
 inline collect()
@@ -266,7 +263,6 @@ proctype adopter()
 #ifndef ADOPT_LATE
             owner = 1;
 #endif
-            touched = false;
             token_give();
 #ifdef ADOPT_LATE
             owner = 1;

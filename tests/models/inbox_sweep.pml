@@ -1,26 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * tests/models/inbox_sweep.pml - the sweeper purges pages of marked blocks while the owner lives, as
- * in pass_inbox (src/heap/sweep.c), slab_collect_guarded and hhi_cache_drain
- * (src/heap/thread_cache.c). Labels SL-2, SL-4, GD-2.
+ * in pass_inbox (src/heap/sweep.c), slab_collect_guarded (src/heap/thread_cache.c) and
+ * src/heap/inbox.c. Labels SL-2, SL-4, GD-2.
  *
- * One slab of two blocks, each a page of its own. A thread frees each of them. The owner takes
- * the inbox, and collects in a guarded section that begins before it gives the token back; then it
- * takes blocks and writes to them. The sweeper takes the inbox, reads the epoch, begins a new one,
- * and if no section of that epoch or an older one is open, purges the blocks that are marked, and
- * puts the slab back. A third thread begins an epoch of its own at any time.
+ * One slab of two blocks, each a page of its own. A thread frees each of them: it marks the block,
+ * looks at both bits of notice, and if one is clear sets both in one step and acts on what it found.
+ * The owner takes the slab out under the arrival lock, collects in a guarded section that begins
+ * before it gives the token back, then takes blocks and writes to them. The sweeper, under the lock,
+ * clears the second bit and remembers that there is something to purge; if the bit is still clear at a
+ * later pass, or at once when all is to be purged, it takes the slab out. Then it reads the epoch,
+ * begins a new one, and if no section of that epoch or an older one is open, purges the blocks that
+ * are marked, and pushes the slab into the inbox. A third thread begins an epoch of its own at any
+ * time. Who can not have the lock goes on.
  *
  * Claims: what the owner's program wrote is never purged; a slab is in one hand at most; at the end
- * each marked block's slab is in the inbox, and a marked block that was not purged has its slab
- * touched, so that the next pass will. Interleavings only.
+ * each marked block's slab is in the inbox or has arrived, and a marked block that was not purged has
+ * its bit set or is remembered, so that a later pass will. Interleavings only.
  *
  * Planted faults, each of which the model must find:
  *   NO_SECTION     the owner collects outside of a section
  *   SECTION_LATE   it gives the token back before the section begins
- *   EPOCH_EARLY    the sweeper reads the epoch before it takes the inbox
+ *   EPOCH_EARLY    the sweeper reads the epoch before it takes the slab out
  *   NO_LOOK        it does not look at the guard
- *   TOUCHED_LATE   it clears touched after its look at the links
- *   TOUCHED_EARLY  a freer sets touched before its mark
+ *   TOUCHED_LATE   it clears the bit after its look at the links
+ *   TOUCHED_EARLY  a freer sets the bits before its mark
+ *   NO_LOCK        the lock is not taken
+ *   FORGET         a slab that could not be purged is not remembered
  */
 #ifndef DRAINS
 #define DRAINS 2
@@ -42,24 +48,28 @@
 
 byte link[BLOCKS];
 byte freed = END;     /* the owner's list */
-bool token, touched, inbox;  /* the inbox holds the slab, or nothing */
+bool token, touched;  /* the bits of notice */
+bool inbox, arrived;  /* hold the slab, or nothing */
+bool rests;           /* there may be something to purge */
+bool lock;
 byte epoch = 1;
 byte guard;           /* the owner's; 0: no section is open */
 byte working = 5;     /* processes that are not done */
 /* What only the claims look at. */
-bool held;            /* in the inbox, or in the hands of who takes it there or from there */
+bool held;            /* in the inbox, arrived, or in the hands of who takes it out of there */
 bool purged[BLOCKS];  /* since its mark */
 
 inline push()
 {
-    atomic { assert(!inbox); inbox = true }
+    atomic { assert(!inbox && !arrived); inbox = true }
 }
 
-inline touch()
+inline tell()
 {
     if
-    :: !touched -> touched = true
-    :: touched
+    :: !token || !touched ->
+        atomic { told = !token; token = true; touched = true; held = held || told }
+    :: token && touched
     fi
 }
 
@@ -68,16 +78,11 @@ proctype freer(byte block)
     bool told;
     /* Live, and freed here alone: the owner takes it no sooner than it is marked. */
 #ifdef TOUCHED_EARLY
-    touch();
+    tell();
 #endif
     atomic { assert(link[block] == LIVE); link[block] = REMOTE; purged[block] = false };
-    if
-    :: !token ->
-        atomic { told = !token; token = true; held = held || told }
-    :: token
-    fi;
 #ifndef TOUCHED_EARLY
-    touch();
+    tell();
 #endif
     if
     :: told -> push()
@@ -86,13 +91,32 @@ proctype freer(byte block)
     working--
 }
 
+inline lock_try(got)
+{
+#ifdef NO_LOCK
+    got = true
+#else
+    atomic { got = !lock; lock = true }
+#endif
+}
+
+inline gather()
+{
+    atomic { in = inbox; inbox = false };
+    if
+    :: in -> atomic { assert(!arrived); arrived = true }
+    :: else
+    fi;
+    in = false
+}
+
 inline collect()
 {
 #if !defined(NO_SECTION) && !defined(SECTION_LATE)
     entered = epoch;
     guard = entered;
 #endif
-    atomic { assert(held); token = false; held = false };
+    atomic { assert(held); token = false; touched = false; held = false };
 #ifdef SECTION_LATE
     entered = epoch;
     guard = entered;
@@ -114,20 +138,30 @@ inline collect()
 
 proctype owner()
 {
-    byte drains, takes, block, entered, mine;
+    byte drains, takes, block, entered;
+    bool locked, mine, in;
     byte was[BLOCKS];
     do
-    :: drains < DRAINS && inbox ->
+    :: drains < DRAINS && (inbox || arrived) ->
         drains++;
-        atomic {
-            mine = inbox;
-            inbox = false
-        }
+        lock_try(locked);
+        if
+        :: locked ->
+            gather();
+            mine = arrived;
+            if
+            :: mine -> arrived = false; rests = false
+            :: else
+            fi;
+            lock = false
+        :: else
+        fi;
         if
         :: mine -> collect()
         :: else
         fi;
-        mine = 0
+        mine = false;
+        locked = false
     :: takes < TAKES && freed != END ->
         takes++;
         atomic { block = freed; freed = link[block]; link[block] = LIVE };
@@ -147,43 +181,76 @@ inline purge(block)
     fi
 }
 
+inline sweep_taken()
+{
+#ifndef EPOCH_EARLY
+    taken_epoch = epoch;
+#endif
+    epoch++;
+    alone = guard == 0 || guard > taken_epoch;
+#ifdef NO_LOOK
+    alone = true;
+#endif
+    if
+    :: alone -> purge(0); purge(1)
+    :: else
+    fi;
+#ifdef TOUCHED_LATE
+    touched = false;
+#endif
+#ifdef FORGET
+    rests = false;
+#else
+    rests = !alone;
+#endif
+    push()
+}
+
 proctype sweeper()
 {
     byte passes, taken_epoch;
-    bool mine, alone;
+    bool locked, mine, alone, all, in;
     do
-    :: passes < PASSES ->
+    :: passes < PASSES && (inbox || arrived) ->
         passes++;
+        if
+        :: all = true
+        :: all = false
+        fi;
 #ifdef EPOCH_EARLY
         taken_epoch = epoch;
 #endif
-        atomic { mine = inbox; inbox = false };
+        lock_try(locked);
         if
-        :: mine ->
-#ifndef EPOCH_EARLY
-            taken_epoch = epoch;
-#endif
-            epoch++;
-            alone = guard == 0 || guard > taken_epoch;
-#ifdef NO_LOOK
-            alone = true;
-#endif
+        :: locked ->
+            gather();
             if
-            :: alone && touched ->
+            :: arrived ->
+                if
+                :: touched ->
 #ifndef TOUCHED_LATE
-                touched = false;
+                    touched = false;
 #endif
-                purge(0);
-                purge(1);
-#ifdef TOUCHED_LATE
-                touched = false
-#endif
+                    rests = true;
+                    mine = all
+                :: else -> mine = rests
+                fi;
+                if
+                :: mine -> arrived = false
+                :: else
+                fi
             :: else
             fi;
-            push()
+            lock = false
+        :: else
+        fi;
+        if
+        :: mine -> sweep_taken()
         :: else
         fi;
         mine = false;
+        locked = false;
+        all = false;
         alone = false;
         taken_epoch = 0
     :: break
@@ -215,10 +282,11 @@ init
     }
     atomic {
         working == 0;
+        assert(!(inbox && arrived));
         do
         :: block < BLOCKS ->
-            assert(link[block] != REMOTE || inbox);
-            assert(link[block] != REMOTE || purged[block] || touched);
+            assert(link[block] != REMOTE || inbox || arrived);
+            assert(link[block] != REMOTE || purged[block] || touched || rests);
             block++
         :: else -> break
         od

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * tests/models/remote_free.pml - blocks freed by threads that do not own the slab, as in
- * free_remote_block (src/heap/alloc.c), hhi_cache_notify and hhi_cache_drain
- * (src/heap/thread_cache.c) and hhi_slab_collect (src/slab/slab.c). Labels SL-2, SL-4.
+ * hhi_slab_free_remote (src/heap/heap_fast.h), hhi_slab_tell (src/heap/alloc.c), hhi_inbox_push and
+ * hhi_inbox_take (src/heap/inbox.c), cache_take_arrived (src/heap/thread_cache.c) and
+ * hhi_slab_collect (src/slab/slab.c). Labels SL-2, SL-4.
  *
  * Two slabs of one owner: blocks 0 and 1 in the first, block 2 in the second. Two threads free the
  * same blocks in different orders, so that one of each pair of frees is a double free. A freer marks
  * the link by compare-and-swap, looks at the token, takes it if it is free, and pushes the slab. The
- * owner takes the inbox whole, gives each token back, looks through the links as they were at one
- * moment, and makes the marks a list. It may take a block from a list and free it itself at any
+ * owner moves what is in the inbox behind what has arrived before, takes the slab that was pushed
+ * first, gives its token back, looks through the links as they were at one moment, and makes the marks
+ * a list. It may take a block from a list and free it itself at any
  * time, and may fall asleep for good at any time.
  *
  * Claims: of the remote frees of one life of a block one is told yes at most; a slab is in one hand
  * at most (so that the inbox is a chain without loops); at the end each block is live, marked, or in
- * one list once; and each marked block's slab is in the inbox. Interleavings only.
+ * one list once; and each marked block's slab is in the inbox or has arrived. Interleavings only.
  *
  * Planted faults, each of which the model must find:
  *   GIVE_LATE      the owner gives the token back after the scan
@@ -22,9 +24,10 @@
  *   SPLIT_MARK     the mark is a load and a store
  *   SPLIT_PUSH     the push is a load and a store
  *   SPLIT_TAKE     the inbox is taken by a load and a store
+ *   CUT            a slab is taken out of what has arrived with all that came after it
  */
 #ifndef DRAINS
-#define DRAINS 2
+#define DRAINS 3
 #endif
 #ifndef TAKES
 #define TAKES 1
@@ -47,6 +50,7 @@ byte head[SLABS];        /* the owner's list to take from */
 byte freed[SLABS];       /* the owner's list of what came back */
 bool token[SLABS];
 byte inbox = NIL;
+byte arrived = NIL;      /* the slab pushed first, of those the owner has gathered */
 byte inbox_next[SLABS];
 byte working;            /* processes that are not done */
 /* What only the claims look at. */
@@ -177,7 +181,8 @@ inline collect(slab)
     block = 0
 }
 
-inline drain()
+/* The inbox, turned round, behind what has arrived. Only the owner looks at it: steps of its own. */
+inline gather()
 {
 #ifdef SPLIT_TAKE
     slab = inbox;
@@ -185,15 +190,51 @@ inline drain()
 #else
     atomic { slab = inbox; inbox = NIL }
 #endif
-    do
-    :: slab != NIL ->
-        next = inbox_next[slab];
-        collect(slab);
-        slab = next
-    :: else -> break
-    od;
-    slab = 0;
-    next = 0
+    atomic {
+        last = NIL;
+        do
+        :: slab != NIL ->
+            next = inbox_next[slab];
+            inbox_next[slab] = last;
+            last = slab;
+            slab = next
+        :: else -> break
+        od;
+        if
+        :: arrived == NIL -> arrived = last
+        :: else ->
+            slab = arrived;
+            do
+            :: inbox_next[slab] != NIL -> slab = inbox_next[slab]
+            :: else -> break
+            od;
+            inbox_next[slab] = last
+        fi;
+        slab = 0;
+        next = 0;
+        last = 0
+    }
+}
+
+inline drain()
+{
+    if
+    :: arrived == NIL -> gather()
+    :: true -> gather()
+    :: arrived != NIL
+    fi;
+    if
+    :: arrived != NIL ->
+        slab = arrived;
+#ifdef CUT
+        arrived = NIL;
+#else
+        arrived = inbox_next[slab];
+#endif
+        collect(slab)
+    :: else
+    fi;
+    slab = 0
 }
 
 /* malloc: from the list to take from, which is the other list's blocks when it is empty. */
@@ -228,11 +269,11 @@ inline free_own(b)
 
 proctype owner()
 {
-    byte drains, takes, frees, slab, next, block;
+    byte drains, takes, frees, slab, next, last, block;
     byte was[2];
     bool yes;
     do
-    :: drains < DRAINS && inbox != NIL -> drains++; drain()
+    :: drains < DRAINS && (inbox != NIL || arrived != NIL) -> drains++; drain()
     :: takes < TAKES && (head[0] != END || freed[0] != END) -> takes++; take(0)
     :: frees < LOCAL_FREES -> frees++; free_own(0)
     :: break
@@ -261,6 +302,11 @@ inline check_end()
     :: else -> break
     od;
     slab = inbox;
+    do
+    :: slab != NIL -> assert(!walked[slab]); walked[slab] = true; slab = inbox_next[slab]
+    :: else -> break
+    od;
+    slab = arrived;
     do
     :: slab != NIL -> assert(!walked[slab]); walked[slab] = true; slab = inbox_next[slab]
     :: else -> break

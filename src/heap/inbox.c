@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// heap/inbox.c - slabs in which other threads have freed blocks, on their way back to the owner.
+#include "heap/inbox.h"
+
+#include <string.h>
+
+enum {
+    /*
+     * Passes of the sweeper, four in a decay time, for which a slab in which nothing is freed any
+     * more, and which its owner does not take, keeps its pages.
+     */
+    COLD_PASSES = 3,
+};
+
+void
+hhi_inbox_push(struct hhi_cache *cache, struct hhi_slab *first, struct hhi_slab *last)
+{
+    // relaxed: only a guess for the exchange below.
+    struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
+    do {
+        last->inbox_next = head;
+        // order: release [SL-4] publishes inbox_next.
+    } while (!hh_cas_weak_release(&cache->inbox, &head, first));
+}
+
+static bool
+arrivals_enter(struct hhi_cache *cache)
+{
+    return hhi_lock_try_enter(&cache->arrival_lock);
+}
+
+static void
+arrivals_leave(struct hhi_cache *cache)
+{
+    hhi_lock_leave(&cache->arrival_lock);
+}
+
+static void
+arrived_count_add(struct hhi_cache *cache, int change)
+{
+    // relaxed (both): written under the lock; a hint without it.
+    hh_store_relaxed(&cache->arrived_count,
+                     hh_load_relaxed(&cache->arrived_count) + (uint32_t)change);
+}
+
+static void
+arrived_append(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    struct hhi_slab **last = &cache->arrived[hh_load_relaxed(&slab->class_index)];
+    if (*last == NULL) {
+        slab->inbox_next = slab;
+    } else {
+        slab->inbox_next = (*last)->inbox_next;
+        (*last)->inbox_next = slab;
+    }
+    *last = slab;
+    arrived_count_add(cache, 1);
+}
+
+// Remove the slab after previous from the ring of which *last is the last one.
+static struct hhi_slab *
+arrived_remove(struct hhi_cache *cache, struct hhi_slab **last, struct hhi_slab *previous)
+{
+    struct hhi_slab *slab = previous->inbox_next;
+    previous->inbox_next = slab->inbox_next;
+    if (slab == *last)
+        *last = slab == previous ? NULL : previous;
+    arrived_count_add(cache, -1);
+    return slab;
+}
+
+// Move what is in the inbox behind what has arrived before, in the order it was pushed.
+static void
+arrivals_gather(struct hhi_cache *cache)
+{
+    // relaxed: a first look without a locked instruction.
+    if (hh_load_relaxed(&cache->inbox) == NULL)
+        return;
+    // order: acquire [SL-4] inbox_next of all that was pushed.
+    struct hhi_slab *newest = hh_exchange_acquire(&cache->inbox, NULL);
+    struct hhi_slab *oldest = NULL, *next;
+    for (; newest != NULL; newest = next) {
+        next = newest->inbox_next;
+        newest->inbox_next = oldest;
+        oldest = newest;
+    }
+    for (; oldest != NULL; oldest = next) {
+        next = oldest->inbox_next;
+        arrived_append(cache, oldest);
+    }
+}
+
+struct hhi_slab *
+hhi_inbox_take(struct hhi_cache *cache, unsigned class_index)
+{
+    if (!arrivals_enter(cache))
+        return NULL;
+    struct hhi_slab **last = &cache->arrived[class_index], *slab = NULL;
+    if (*last == NULL)
+        arrivals_gather(cache);
+    if (*last != NULL) {
+        slab = arrived_remove(cache, last, *last);
+        slab->rests = 0;
+        if (*last != NULL) // the next one's record, which another thread has written to
+            __builtin_prefetch((*last)->inbox_next);
+    }
+    arrivals_leave(cache);
+    return slab;
+}
+
+struct hhi_slab *
+hhi_inbox_take_any(struct hhi_cache *cache, bool gather)
+{
+    struct hhi_slab *slab = NULL;
+    if (hhi_inbox_is_empty(cache) || !arrivals_enter(cache))
+        return NULL;
+    if (gather)
+        arrivals_gather(cache);
+    // relaxed: written under the lock.
+    for (unsigned look = 0; look < HHI_CLASSES && hh_load_relaxed(&cache->arrived_count) > 0;
+         look++) {
+        cache->arrived_turn = (cache->arrived_turn + 1) % HHI_CLASSES;
+        struct hhi_slab **last = &cache->arrived[cache->arrived_turn];
+        if (*last != NULL) {
+            slab = arrived_remove(cache, last, *last);
+            slab->rests = 0;
+            break;
+        }
+    }
+    arrivals_leave(cache);
+    return slab;
+}
+
+// Whether a slab's marked blocks may be purged now.
+static bool
+slab_is_cold(struct hhi_slab *slab, bool all, size_t *waiting)
+{
+    // relaxed: a first look.
+    bool touched = (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
+    if (touched) {
+        // order: seq_cst [SL-2] before the look at the links: either it finds a mark, or the mark's
+        // maker finds the bit clear and leads to another look.
+        hh_fetch_and_seq_cst(&slab->notice, ~(uint32_t)HHI_NOTICE_TOUCHED);
+        slab->rests = 1;
+    } else if (slab->rests != 0) {
+        slab->rests++;
+    }
+    if (slab->rests > COLD_PASSES || (all && slab->rests != 0))
+        return true;
+    *waiting += slab->rests != 0;
+    return false;
+}
+
+struct hhi_slab *
+hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
+{
+    struct hhi_slab *chain = NULL;
+    if (hhi_inbox_is_empty(cache))
+        return NULL;
+    if (!arrivals_enter(cache)) {
+        ++*waiting;
+        return NULL;
+    }
+    arrivals_gather(cache);
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        struct hhi_slab **last = &cache->arrived[class_index], *end = *last, *previous = end;
+        for (bool more = end != NULL; more;) {
+            struct hhi_slab *slab = previous->inbox_next;
+            more = slab != end;
+            if (!slab_is_cold(slab, all, waiting)) {
+                previous = slab;
+                continue;
+            }
+            arrived_remove(cache, last, previous);
+            slab->inbox_next = chain;
+            chain = slab;
+        }
+    }
+    arrivals_leave(cache);
+    return chain;
+}
+
+void
+hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged)
+{
+    struct hhi_slab *last = first;
+    for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
+        slab->rests = purged ? 0 : COLD_PASSES;
+        last = slab;
+    }
+    hhi_inbox_push(cache, first, last);
+}
+
+void
+hhi_inbox_reset(struct hhi_cache *cache)
+{
+    memset(cache->arrived, 0, sizeof cache->arrived);
+    // relaxed (both): nobody else uses the cache.
+    hh_store_relaxed(&cache->arrived_count, 0);
+    hh_store_relaxed(&cache->inbox, NULL);
+    hhi_lock_reset(&cache->arrival_lock);
+}
