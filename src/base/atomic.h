@@ -44,12 +44,18 @@
 #define hh_cas_strong_acquire(p, expected, v)                                                      \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
                                             memory_order_relaxed)
+#define hh_cas_strong_release(p, expected, v)                                                      \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
+                                            memory_order_relaxed)
 #define hh_cas_strong_acq_rel(p, expected, v)                                                      \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
                                             memory_order_acquire)
 #define hh_cas_strong_seq_cst(p, expected, v)                                                      \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_seq_cst,            \
                                             memory_order_relaxed)
+#define hh_cas_weak_acq_rel(p, expected, v)                                                        \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,              \
+                                          memory_order_relaxed)
 #define hh_cas_weak_release(p, expected, v)                                                        \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
                                           memory_order_relaxed)

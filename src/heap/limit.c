@@ -298,8 +298,8 @@ reserve_map(uintptr_t expected)
     void *address = limit_state.system->map(HHI_LIMIT_RESERVE_BYTES);
     if (address == NULL)
         return;
-    // order: acq_rel [LM-1] publishes the mapping to the thread that will unmap it.
-    if (!hh_cas_strong_acq_rel(&limit_state.reserve, &expected, (uintptr_t)address))
+    // order: release [LM-1] publishes the mapping to the thread that will unmap it.
+    if (!hh_cas_strong_release(&limit_state.reserve, &expected, (uintptr_t)address))
         limit_state.system->unmap(address, HHI_LIMIT_RESERVE_BYTES);
 }
 
@@ -307,8 +307,8 @@ void
 hhi_limit_prepare_reserve(void)
 {
     uintptr_t expected = RESERVE_UNWANTED;
-    // order: acq_rel [LM-1] no mapping is published yet; one order for all writers of the word.
-    if (hh_cas_strong_acq_rel(&limit_state.reserve, &expected, (uintptr_t)RESERVE_GONE))
+    // relaxed: no mapping is published yet.
+    if (hh_cas_strong_relaxed(&limit_state.reserve, &expected, (uintptr_t)RESERVE_GONE))
         reserve_map(RESERVE_GONE);
 }
 
@@ -320,8 +320,8 @@ hhi_limit_release_reserve(void)
         // relaxed: only compared with the clock.
         hh_store_relaxed(&limit_state.reserve_gone_ms, limit_state.system->now_ms());
     }
-    // order: acq_rel [LM-1] acquires the mapping that the refill published.
-    uintptr_t address = hh_exchange_acq_rel(&limit_state.reserve, (uintptr_t)RESERVE_GONE);
+    // order: acquire [LM-1] the mapping that the refill published.
+    uintptr_t address = hh_exchange_acquire(&limit_state.reserve, (uintptr_t)RESERVE_GONE);
     if (address == RESERVE_UNWANTED || address == RESERVE_GONE)
         return false;
     limit_state.system->unmap((void *)address, HHI_LIMIT_RESERVE_BYTES);

@@ -17,8 +17,9 @@ static struct {
 bool
 hhi_host_is_dead(void)
 {
-    // order: acquire [HD-1] the dead bit comes with what led to it.
-    return (hh_load_acquire(&registry.word) & DEAD_BIT) != 0;
+    // relaxed: a thread that has exchanged a table after the dying thread sees the bit [HD-2]; to
+    // others it is news whenever they look.
+    return (hh_load_relaxed(&registry.word) & DEAD_BIT) != 0;
 }
 
 struct hhi_host_malloc *
@@ -35,8 +36,8 @@ hhi_host_register(struct hhi_host_malloc *object)
     uintptr_t word = hh_load_relaxed(&registry.word);
     do {
         object->next = (struct hhi_host_malloc *)(word & ~DEAD_BIT);
-        // order: acq_rel [HD-1] publishes the object's fields and link, and reads the dead bit.
-    } while (!hh_cas_strong_acq_rel(&registry.word, &word, (uintptr_t)object | (word & DEAD_BIT)));
+        // order: release [HD-1] publishes the object's fields and link.
+    } while (!hh_cas_strong_release(&registry.word, &word, (uintptr_t)object | (word & DEAD_BIT)));
 }
 
 hh_hresult
@@ -44,14 +45,14 @@ hhi_host_die(void)
 {
     // relaxed: a guess that the exchange below validates.
     uintptr_t word = hh_load_relaxed(&registry.word);
-    // order: acq_rel [HD-1] publishes the dead bit, and makes the objects readable.
-    while (!hh_cas_strong_acq_rel(&registry.word, &word, word | DEAD_BIT))
+    // order: acquire [HD-1] makes the objects readable.
+    while (!hh_cas_strong_acquire(&registry.word, &word, word | DEAD_BIT))
         continue;
 
     struct hhi_host_malloc *object = (struct hhi_host_malloc *)(word & ~DEAD_BIT);
     for (; object != NULL; object = object->next) {
-        // order: acq_rel [HD-2] a maker that exchanges after us sees the dead bit.
-        (void)hh_exchange_acq_rel(&object->table, &hhi_host_malloc_dead);
+        // order: release [HD-2] a maker that exchanges after us sees the dead bit.
+        (void)hh_exchange_release(&object->table, &hhi_host_malloc_dead);
     }
     hhi_host_memory_manager_bury();
     hhi_host_control_bury();

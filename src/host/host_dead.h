@@ -18,8 +18,7 @@
  * sees bit 0; if the dying thread's comes last, the dead table is what stays.
  *
  * Memory ordering
- *   HD-1  registry word: maker -> dying thread: the object's fields and link; dying thread -> maker
- *         and hhi_host_is_dead: the dead bit.
+ *   HD-1  registry word: maker -> dying thread and other makers: the object's fields and link.
  *   HD-2  table exchange: dying thread -> maker: the dead bit of the registry, set before.
  */
 #ifndef HHI_HOST_HOST_DEAD_H

@@ -109,8 +109,8 @@ needs_finds_region(uintptr_t start, uintptr_t end)
 {
     hhi_rcu_section section = hhi_rcu_enter();
     const struct hhi_region_record *record = hhi_region_map_find(start);
-    // order: acquire [RM-2] whether the region exists.
-    bool found = record != NULL && hh_load_acquire(&record->state) != NULL;
+    // relaxed: whether the region exists; nothing is read through it.
+    bool found = record != NULL && hh_load_relaxed(&record->state) != NULL;
     if (!found) {
         record = hhi_region_map_next(start);
         found = record != NULL && record->base < end;

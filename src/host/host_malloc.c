@@ -146,8 +146,8 @@ hhi_host_malloc_create(bool executable, IHostMalloc **out)
     object->heap = heap;
     // relaxed: the object is not given out yet.
     hh_store_relaxed(&object->references.count, 1);
-    // order: acq_rel [HD-2] if a dying thread was here before us we see the dead bit below.
-    (void)hh_exchange_acq_rel(&object->table, &malloc_live);
+    // order: acquire [HD-2] if a dying thread was here before us we see the dead bit below.
+    (void)hh_exchange_acquire(&object->table, &malloc_live);
     if (hhi_host_is_dead()) {
         // relaxed: the object is not given out yet.
         hh_store_relaxed(&object->table, &hhi_host_malloc_dead);
@@ -174,8 +174,8 @@ malloc_object_end(struct hhi_host_malloc *object)
 {
     struct hh_heap *heap = object->heap;
     // A caller that is still here has broken the rules; it is answered like the dead.
-    // order: acq_rel [HD-2] passes on a dead bit to whoever uses the object again.
-    (void)hh_exchange_acq_rel(&object->table, &hhi_host_malloc_dead);
+    // relaxed: an exchange hands on what a dying thread released with its own [HD-2].
+    (void)hh_exchange_relaxed(&object->table, &hhi_host_malloc_dead);
     object->heap = NULL;
     hhi_heap_orphan(heap);
     // order: release [HM-1] the old life is over in all fields.

@@ -40,7 +40,7 @@ hhi_references_drop(struct hhi_references *references, bool *last)
         if (count == 0)
             return 0;
         // order: acq_rel [HU-1] the last holder sees what the others did with the object.
-    } while (!hh_cas_strong_acq_rel(&references->count, &count, count - 1));
+    } while (!hh_cas_weak_acq_rel(&references->count, &count, count - 1));
     *last = count == 1;
     return count - 1;
 }

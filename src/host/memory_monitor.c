@@ -25,7 +25,7 @@ static struct {
     uint64_t registration;                   // number of the registration that brought the callback
     ICLRMemoryNotificationCallback *calling; // the thread is inside a call to it
     unsigned calling_releases;               // references to drop after that call
-    _Atomic(uint32_t) wake;                  // grows with every registration  [MN-1]
+    _Atomic(uint32_t) wake;                  // grows with every registration
     // The thread's own; in the child of a fork the forking thread's.
     struct hhi_pressure pressure;
     struct hhi_memory_state state;
@@ -103,8 +103,9 @@ monitor_run(void *arg)
     bool pressure = false;
     pthread_setname_np(pthread_self(), "hostheap-notify");
     for (;;) {
-        // order: acquire [MN-1] a registration after this load ends the sleep below.
-        uint32_t wake = hh_load_acquire(&monitor.wake);
+        // relaxed: a registration that the lock below does not show is added after this load, and
+        // ends the sleep.
+        uint32_t wake = hh_load_relaxed(&monitor.wake);
         uint64_t registration = monitor_registration();
         if (registration != 0) {
             monitor_step(registration, pressure);
@@ -157,8 +158,8 @@ hhi_monitor_register(ICLRMemoryNotificationCallback *callback)
         }
     }
     hhi_lock_leave(&monitor.lock);
-    // order: acq_rel [MN-1] publishes that there is something to look at.
-    (void)hh_fetch_add_acq_rel(&monitor.wake, 1u);
+    // relaxed: what there is to look at is read under the lock, which was held before.
+    (void)hh_fetch_add_relaxed(&monitor.wake, 1u);
     hhi_os_wake(&monitor.wake, true);
     if (release != NULL)
         release->lpVtbl->Release(release);

@@ -19,10 +19,6 @@
  * fork: the child has the callback, but no thread and none of its descriptors. Registering again
  * starts a thread there.
  *
- * Memory ordering
- *   MN-1  wake word: registration -> the sleeping thread: that there is something to look at. What
- *         it is, is read under the lock.
- *
  * Source: contract NO-1..8, 16.9, COM-5, GEN-7.
  */
 #ifndef HHI_HOST_MEMORY_MONITOR_H

@@ -156,8 +156,8 @@ map_change_state(struct hhi_region_record *record, const void *state)
     hhi_lock_enter(&map.lock);
     // order: release [RM-2] publishes what state points to.
     hh_store_release(&record->state, state);
-    // order: acq_rel [RM-3] the change is before it.
-    hh_fetch_add_acq_rel(&map.version, 1);
+    // order: release [RM-3] the change is before it.
+    hh_fetch_add_release(&map.version, 1);
     hhi_lock_leave(&map.lock);
 }
 

@@ -42,6 +42,7 @@ enum { PROOF_ROUNDS = 1 };
 #undef static_assert
 #define static_assert _Static_assert
 typedef int pid_t;
+typedef unsigned long dev_t, ino_t;
 #undef HH_OPAQUE
 #define HH_OPAQUE(variable) ((void)0)
 #undef hh_equals_relaxed
