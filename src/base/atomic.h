@@ -16,49 +16,58 @@
 
 #include "base/compiler.h"
 
+/*
+ * Where tests hold threads up at random (HH_PERTURB: tests/support/perturb.c), they do it before
+ * each operation that another thread can tell. Nothing in products.
+ */
+#if defined(HH_PERTURB)
+void hhi_perturb(void);
+#define HH_AT(operation) (hhi_perturb(), operation)
+#else
+#define HH_AT(operation) operation
+#endif
+
 #define hh_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
-#define hh_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
-#define hh_load_seq_cst(p) atomic_load_explicit((p), memory_order_seq_cst)
-#define hh_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
-#define hh_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
-#define hh_store_seq_cst(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
-#define hh_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
-#define hh_exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
-#define hh_exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
-#define hh_exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
-#define hh_exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
-#define hh_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
-#define hh_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
-#define hh_fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
-#define hh_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
-#define hh_fetch_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
-#define hh_fetch_add_seq_cst(p, v) atomic_fetch_add_explicit((p), (v), memory_order_seq_cst)
-#define hh_fetch_or_seq_cst(p, v) atomic_fetch_or_explicit((p), (v), memory_order_seq_cst)
-#define hh_fetch_and_seq_cst(p, v) atomic_fetch_and_explicit((p), (v), memory_order_seq_cst)
-#define hh_fetch_or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define hh_load_acquire(p) HH_AT(atomic_load_explicit((p), memory_order_acquire))
+#define hh_load_seq_cst(p) HH_AT(atomic_load_explicit((p), memory_order_seq_cst))
+#define hh_store_relaxed(p, v) HH_AT(atomic_store_explicit((p), (v), memory_order_relaxed))
+#define hh_store_release(p, v) HH_AT(atomic_store_explicit((p), (v), memory_order_release))
+#define hh_store_seq_cst(p, v) HH_AT(atomic_store_explicit((p), (v), memory_order_seq_cst))
+#define hh_exchange_relaxed(p, v) HH_AT(atomic_exchange_explicit((p), (v), memory_order_relaxed))
+#define hh_exchange_acquire(p, v) HH_AT(atomic_exchange_explicit((p), (v), memory_order_acquire))
+#define hh_exchange_release(p, v) HH_AT(atomic_exchange_explicit((p), (v), memory_order_release))
+#define hh_exchange_acq_rel(p, v) HH_AT(atomic_exchange_explicit((p), (v), memory_order_acq_rel))
+#define hh_exchange_seq_cst(p, v) HH_AT(atomic_exchange_explicit((p), (v), memory_order_seq_cst))
+#define hh_fetch_add_relaxed(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
+#define hh_fetch_sub_relaxed(p, v) HH_AT(atomic_fetch_sub_explicit((p), (v), memory_order_relaxed))
+#define hh_fetch_add_release(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_release))
+#define hh_fetch_add_acq_rel(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
+#define hh_fetch_sub_acq_rel(p, v) HH_AT(atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
+#define hh_fetch_or_seq_cst(p, v) HH_AT(atomic_fetch_or_explicit((p), (v), memory_order_seq_cst))
+#define hh_fetch_and_seq_cst(p, v) HH_AT(atomic_fetch_and_explicit((p), (v), memory_order_seq_cst))
 
 // Compare and swap; on failure *expected holds what was read.
 #define hh_cas_strong_relaxed(p, expected, v)                                                      \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
-                                            memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,      \
+                                                  memory_order_relaxed))
 #define hh_cas_strong_acquire(p, expected, v)                                                      \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
-                                            memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,      \
+                                                  memory_order_relaxed))
 #define hh_cas_strong_release(p, expected, v)                                                      \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
-                                            memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,      \
+                                                  memory_order_relaxed))
 #define hh_cas_strong_acq_rel(p, expected, v)                                                      \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
-                                            memory_order_acquire)
+    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,      \
+                                                  memory_order_acquire))
 #define hh_cas_strong_seq_cst(p, expected, v)                                                      \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_seq_cst,            \
-                                            memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_seq_cst,      \
+                                                  memory_order_relaxed))
 #define hh_cas_weak_acq_rel(p, expected, v)                                                        \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,              \
-                                          memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,        \
+                                                memory_order_relaxed))
 #define hh_cas_weak_release(p, expected, v)                                                        \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
-                                          memory_order_relaxed)
+    HH_AT(atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,        \
+                                                memory_order_relaxed))
 
 /*
  * Whether *p equals value; relaxed, of 2 or 8 bytes. gcc does not compare with an atomic object in
