@@ -30,7 +30,7 @@ def search(program, defines):
     """(whether it holds, what GenMC printed); None in the place of both if it could not tell."""
     root = HERE.parent.parent
     command = ["genmc", "--rc11", "--disable-estimation", "--", "-DHH_GENMC=1", "-D_GNU_SOURCE",
-               *defines, f"-I{HERE / 'fake'}", f"-I{root / 'src'}", f"-I{root / 'include'}",
+               *defines, f"-I{HERE / 'checker'}", f"-I{HERE / 'fake'}", f"-I{root / 'src'}", f"-I{root / 'include'}",
                HERE / program]  # fmt: skip
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
