@@ -147,11 +147,6 @@ def compiler():
     return machine.describe()["compiler"]
 
 
-# Reported, not judged: a query picks its read record by the address of the stack, and the kernel
-# places that anew in each run (seen: 1.4 % between runs of one library).
-NOT_JUDGED = {"vtable/virtual-query"}
-
-
 def compare(golden, found):
     """(what is worse than the golden file or missing, what is better), as lines."""
     worse, better = [], []
@@ -159,8 +154,6 @@ def compare(golden, found):
         have = found["counts"].get(name)
         if have is None:
             worse.append(f"{name}: not measured")
-        elif name in NOT_JUDGED:
-            continue
         elif abs(have - want) > max(TOLERANCE * want, 1):
             (worse if have > want else better).append(
                 f"{name}: {have} instructions, golden {want} ({100 * (have - want) / want:+.2f} %)")
