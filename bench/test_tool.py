@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """test_tool.py BINARY_FOLDER - tests of scripts/bench's parts. No test depends on a time."""
+import io
 import itertools
 import json
 import pathlib
+import random
 import sys
 import tempfile
 import unittest
@@ -70,6 +72,38 @@ class Verdicts(unittest.TestCase):
     def test_a_noisy_difference_is_not_worse_however_large(self):
         noisy = [10, 20, 9, 11, 30, 9.5, 10.5, 9.7, 12]
         self.assertEqual(gate.judge({"row": (self.QUIET, noisy)})[0][5], "")
+
+    def test_only_rows_that_look_slower_are_measured_further(self):
+        dice = random.Random(3)
+        asked = {"same": [0, 0], "slow": [0, 0], "noisy": [0, 0]}
+
+        def process(name, side):
+            asked[name][side] += 1
+            # Noisy: a third slower, in a spread of a half. Noise makes slower only.
+            spread = {"same": 0.01, "slow": 0.01, "noisy": 0.5}[name]
+            shift = {"same": 1.0, "slow": 1.05, "noisy": 1.3}[name] if side else 1.0
+            return shift * (1 + spread * dice.random())
+
+        with mock.patch("sys.stderr", io.StringIO()):
+            values = gate.measure(list(asked), process)
+        self.assertEqual(asked, {"same": [9, 9], "slow": [36, 36], "noisy": [36, 36]})
+        verdicts = {v[0]: v[5] for v in gate.judge(values)}
+        self.assertEqual((verdicts["same"], verdicts["slow"]), ("", "WORSE"))
+
+    def test_equal_libraries_are_not_worse_in_forty_comparisons_of_many_rows(self):
+        dice = random.Random(11)
+        rows = [str(n) for n in range(23)]
+        for _ in range(40):
+            with mock.patch("sys.stderr", io.StringIO()):
+                values = gate.measure(rows, lambda *_: 1 + 0.2 * dice.random() ** 3)
+            self.assertEqual([v[5] for v in gate.judge(values) if v[5] == "WORSE"], [])
+
+    def test_a_row_whose_fastest_processes_are_equal_is_not_worse(self):
+        base = [1.0] * 12 + [1.2] * 24
+        head = [1.0] * 12 + [1.25 + n / 1000 for n in range(24)]
+        self.assertGreater(gate.slowdown((base, head)), gate.WORSE)
+        self.assertLess(gate.probability((base, head)), gate.P_LIMIT)
+        self.assertEqual(gate.judge({"row": (base, head)})[0][5], "")
 
     def test_one_step_in_the_history_is_one_mark(self):
         self.assertEqual(history.changes([10, 10.1, 9.9, 10, 12, 12.1, 12, 12.1, 10]),
@@ -187,6 +221,19 @@ class Documents(unittest.TestCase):
         with self.assertRaises(SystemExit):
             markdown.replace("no marks", new)
 
+    DOCUMENT = (f"{markdown.REASONS}\n\n| rows | why |\n|---|---|\n| `pair/*`, `ring-8/64` | so |\n"
+                f"\n## Results\n{markdown.AHEAD}\n\n| row | hostheap |\n|---|---:|\n| `pair/16` | 3 ns |\n"
+                "| `pairs` | 3 ns |\n| `ring-8/64` | 3 ns |\n\n"
+                "### Times\n\n| time | hostheap |\n|---|---:|\n| `batch/1` | 3 ns |\n")
+
+    def test_rows_without_a_reason_are_found(self):
+        self.assertEqual(markdown.unexplained(self.DOCUMENT), ["pairs"])
+
+    def test_each_row_in_which_a_peer_is_ahead_has_its_reason_in_the_document(self):
+        document = (pathlib.Path(__file__).resolve().parents[1] / "docs/benchmarks.md").read_text()
+        self.assertGreater(len(markdown.first_cells(document, markdown.REASONS)), 5)
+        self.assertEqual(markdown.unexplained(document), [])
+
 
 class Processes(unittest.TestCase):
     ROW = "random10k/1000"
@@ -229,14 +276,15 @@ class Runs(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.out = pathlib.Path(folder.name) / "new" / "result.json"
         self.log = []
-        self.now = 0.0
+        self.now = self.latest = 0.0
         self.stop_at = None
         for name, fake in [("run_once", self.process), ("system_calls", self.traced)]:
             patch = mock.patch.object(run, name, fake)
             patch.start()
             self.addCleanup(patch.stop)
 
-    def process(self, _binary, row, allocator, *options):
+    def process(self, _binary, row, allocator, *options, timeout_s=0):
+        self.latest = max(self.latest, self.now + timeout_s)
         if len(self.log) == self.stop_at:
             raise KeyboardInterrupt
         self.now += 1
@@ -283,6 +331,30 @@ class Runs(unittest.TestCase):
                          [(row, a) for row in "abc" for a in ("jemalloc", "glibc")])
         self.assertTrue(result["complete"])
 
+    def test_no_process_may_outlast_the_budget_by_more_than_seconds(self):
+        self.go(rounds=9, budget_s=20)
+        self.assertLessEqual(self.latest, 24)
+        self.go(rounds=1)
+        self.assertGreater(self.latest, run.TIMEOUT_S)
+
+    def test_what_the_budget_ends_is_left_out_and_has_not_failed(self):
+        real = self.process
+
+        def hanging(binary, row, allocator, *options, timeout_s=0):
+            if row != "b" or allocator.name != "jemalloc":
+                return real(binary, row, allocator, *options, timeout_s=timeout_s)
+            self.now += timeout_s
+            return {"failed": "no end", "late": True}
+
+        with mock.patch.object(run, "run_once", hanging):
+            cut = self.go(budget_s=20)
+            self.now = 0.0
+            whole = self.go(rounds=1)
+        self.assertEqual([r for r in cut["runs"] + cut["memory"] if "failed" in r], [])
+        self.assertEqual({r["row"] for r in cut["runs"]}, {"a"})
+        self.assertEqual({(r["row"], r["allocator"]) for r in whole["runs"] + whole["memory"]
+                          if "failed" in r}, {("b", "jemalloc")})
+
     def test_a_run_that_is_broken_off_leaves_a_result_and_is_continued(self):
         for stop_at in (3, 6, 9, 24, 29):
             with self.subTest(stop_at=stop_at):
@@ -327,9 +399,9 @@ class Runs(unittest.TestCase):
     def test_a_round_that_the_budget_cuts_is_dropped(self):
         real = self.process
 
-        def slower(*arguments):
+        def slower(*arguments, **named):
             self.now += 2 * (len(self.log) >= 20)
-            return real(*arguments)
+            return real(*arguments, **named)
 
         with mock.patch.object(run, "run_once", slower):
             result = self.go(budget_s=28)

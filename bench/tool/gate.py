@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
 """gate.py - the statistical gate: a commit against its parent, side by side on this machine.
 
-Both libraries are built with the same compiler and run by the same binary, A B B A A B B A. A row
-is a regression if the U test, corrected for the number of rows, says the two differ, and the median
-is worse by at least 3 %. --self compares the library with a copy of itself: what is then reported
-is the machine's noise.
+Both libraries are built with the same compiler and run by the same binary, A B B A A B B A. A
+process is judged by its fastest repetition: what else runs on the machine only ever makes one
+slower. A row is a regression if the U test, corrected for the number of rows and looks, says that
+the two differ, and the median is worse by at least 3 %. After 9 processes a side, and again after
+18, the rows that look slower get twice as many: no row is called worse on 9. The fastest quarter of
+the processes must be slower, too. Where a file's pages lie in memory decides about cache conflicts
+and would set two equal libraries apart for as long as they lie there, so both are run from many
+copies. --self compares the library with itself: what is then reported is the machine's noise.
 """
+import itertools
 import json
 import pathlib
 import shutil
@@ -17,6 +22,10 @@ from . import allocators, build, machine, run, stats
 
 P_LIMIT = 0.01
 WORSE = 1.03
+FEWEST = 9  # processes a side
+LOOKS = 3  # the last one after 4 * FEWEST processes
+DOUBTFUL = 1.015  # a row that looks worse by so much is measured further
+COPIES = 12  # of each library
 # Short rows with one thread that together visit every part of the library.
 ROWS = ["pair/16", "pair/64", "pair/1024", "pair/32768", "pair/mixed", "batch100/64",
         "batch100/1024", "batch100/32768", "batch1000-random/mixed", "random10k/64",
@@ -46,40 +55,72 @@ def drop_in(folder, name):
 def two_libraries(args, folder):
     head = drop_in(args.library or build.library(), "head")
     if args.self:
-        copy = folder / "libhostheap-malloc.so"
-        shutil.copy(head.path, copy)
-        return allocators.Allocator("base", str(copy)), head
+        return allocators.Allocator("base", head.path), head
     if args.base_library:
         return drop_in(args.base_library, "base"), head
     source = source_of(args.base, folder / "source")
     return drop_in(build.library(source, folder / "build"), "base"), head
 
 
-def measure(binary, table, names, pair, repetitions):
+def copies(allocator, folder):
+    """The same library from different pages, by turns, for ever."""
+    folder.mkdir()
+    paths = [folder / f"{number}.so" for number in range(COPIES)]
+    for path in paths:
+        shutil.copy(allocator.path, path)
+    return itertools.cycle(allocators.Allocator(allocator.name, str(path)) for path in paths)
+
+
+def slowdown(sides):
+    return stats.median(sides[1]) / stats.median(sides[0])
+
+
+def quarter_slowdown(sides):
+    """The same of the lower quartiles."""
+    base, head = (sorted(side)[len(side) // 4] for side in sides)
+    return head / base
+
+
+def probability(sides):
+    """p of the U test, paid for each look at the values."""
+    return min(1.0, LOOKS * stats.mann_whitney(*sides))
+
+
+def measure(names, process, fewest=FEWEST):
+    """row -> (values of base, values of head). process(name, side) gives one value."""
     values = {name: ([], []) for name in names}
-    for name in names:
-        for turn in range(repetitions):
-            for side in ((0, 1), (1, 0))[turn % 2]:
-                result = run.run_once(binary, name, pair[side], "--repetitions=9",
-                                      "--budget-ms=60")
-                if "failed" in result:
-                    raise SystemExit(f"gate: {pair[side].name} {name}: {result['failed']}")
-                values[name][side].append(run.value(table[name], result))
-        ratio = stats.median(values[name][1]) / stats.median(values[name][0])
-        print(f"  {name:26} {ratio:6.3f}", file=sys.stderr, flush=True)
+    rest = list(names)
+    for look in range(LOOKS):
+        for name in rest:
+            sides = values[name]
+            for turn in range(len(sides[0]), fewest << look):
+                for side in ((0, 1), (1, 0))[turn % 2]:
+                    sides[side].append(process(name, side))
+            print(f"  {name:26} {slowdown(sides):6.3f}  {len(sides[0])} processes",
+                  file=sys.stderr, flush=True)
+        rest = [name for name in rest if slowdown(values[name]) >= DOUBTFUL]
     return values
+
+
+def fastest(binary, row, name, allocator):
+    """Nanoseconds per operation of one process, by its fastest repetition."""
+    result = run.run_once(binary, name, allocator, "--repetitions=25", "--budget-ms=60")
+    if "failed" in result:
+        raise SystemExit(f"gate: {allocator.name} {name}: {result['failed']}")
+    return min(result[row["metric"] + "_ns"]) / result["operations"]
 
 
 def judge(values):
     """[(row, base median, head median, ratio, adjusted p, verdict)], worst first."""
     names = list(values)
-    adjusted = stats.benjamini_hochberg([stats.mann_whitney(*values[n]) for n in names])
+    adjusted = stats.benjamini_hochberg([probability(values[n]) for n in names])
     verdicts = []
     for name, p in zip(names, adjusted):
         base, head = (stats.median(side) for side in values[name])
-        ratio = head / base
+        ratio = slowdown(values[name])
         sure = p < P_LIMIT
-        verdict = "WORSE" if sure and ratio >= WORSE else \
+        slower = ratio >= WORSE and quarter_slowdown(values[name]) >= DOUBTFUL
+        verdict = "WORSE" if sure and slower else \
             "better" if sure and ratio <= 1 / WORSE else ""
         verdicts.append((name, base, head, ratio, p, verdict))
     return sorted(verdicts, key=lambda v: -v[3])
@@ -93,8 +134,11 @@ def main(args):
     if unknown:
         raise SystemExit(f"gate: no such row: {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder:
-        pair = two_libraries(args, pathlib.Path(folder))
-        values = measure(binary, table, names, pair, max(args.rounds, 9))
+        pair = [copies(library, pathlib.Path(folder) / f"side{side}")
+                for side, library in enumerate(two_libraries(args, pathlib.Path(folder)))]
+        values = measure(names,
+                         lambda name, side: fastest(binary, table[name], name, next(pair[side])),
+                         max(args.rounds, FEWEST))
     verdicts = judge(values)
     print(f"{'row':26} {'base ns':>10} {'head ns':>10} {'ratio':>7} {'p':>8}")
     for name, base, head, ratio, p, verdict in verdicts:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """markdown.py - the tables of docs/benchmarks.md, between the two marks in that file."""
+import fnmatch
+import re
+
 from .summary import OURS, TIE, kibibytes, nanoseconds, number
 
 BEGIN = "<!-- results: written by scripts/bench report -->"
@@ -106,6 +109,26 @@ def write(s):
         END,
     ]
     return "\n".join(text)
+
+
+REASONS = "## Where peers are ahead, and why"
+AHEAD = "### Rows in which a peer is ahead"
+
+
+def first_cells(document, heading):
+    """What stands between backticks in the first column of the tables under a heading."""
+    section = document.partition(heading)[2]
+    section = re.split(r"^##", section, maxsplit=1, flags=re.M)[0]
+    cells = re.findall(r"^\| *(`[^|]*)\|", section, re.M)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def unexplained(document):
+    """Rows in which a peer is ahead and that no reason is given for. A reason names rows, or
+    patterns of rows as a shell has them."""
+    reasons = first_cells(document, REASONS)
+    return [row for row in first_cells(document, AHEAD)
+            if not any(fnmatch.fnmatchcase(row, reason) for reason in reasons)]
 
 
 def replace(document, section):

@@ -42,10 +42,13 @@ th, td { padding: 3px 9px; border-bottom: 1px solid var(--line); text-align: rig
   white-space: nowrap; font-variant-numeric: tabular-nums }
 th { white-space: normal } th:first-child, td:first-child { text-align: left } tr.ours td { color: var(--ours);
   background: none; font-weight: 600 } td.bad { color: var(--bad) } td.good { color: var(--good) }
+@media (max-width: 480px) { body { padding: 12px } table { font-size: 12px }
+  th, td { padding: 3px 4px } td:first-child { white-space: normal; min-width: 90px } }
 """
 
 WIDTH = 352
-NAME = 92  # width of the name column
+NAME = 98  # width of the name column
+MEMORY = NAME + 134  # where the second column of bars begins
 LINE = 17
 
 
@@ -108,10 +111,10 @@ def row_card(s, row):
                          kibibytes(peak) if memory else ""))
     head = [text(NAME, 11, "time per operation", "soft")]
     if any(m[1] for m in memories):
-        head.append(text(NAME + 138, 11, "peak memory", "soft"))
+        head.append(text(MEMORY, 11, "peak memory", "soft"))
     names = [text(0, 16 + place * LINE + 12, name, "soft" if kind_of(name) == "bar" else "")
              for place, (name, _, _) in enumerate(times)]
-    parts = head + names + bars(times, NAME, 136, 16) + bars(memories, NAME + 138, 122, 16)
+    parts = head + names + bars(times, NAME, 132, 16) + bars(memories, MEMORY, WIDTH - MEMORY, 16)
     best = s.best_peer(row)
     ratio = s.ratio(row, OURS, best) if best else None
     note = f"{number(ratio)} of {best}" if ratio else ""
@@ -128,7 +131,8 @@ def value_card(s, row, key, label, show):
             entries.append((name, None, "FAILED"))
     names = [text(0, place * LINE + 12, name, "soft" if kind_of(name) == "bar" else "")
              for place, (name, _, _) in enumerate(entries)]
-    return figure(row, label, svg(4 + len(entries) * LINE, names + bars(entries, NAME, 250),
+    marks = names + bars(entries, NAME, WIDTH - NAME)
+    return figure(row, label, svg(4 + len(entries) * LINE, marks,
                                   f"{row}: {label}"))
 
 
@@ -292,6 +296,10 @@ def main(args):
         document = pathlib.Path(args.markdown) if args.markdown else \
             machine.ROOT / "docs" / "benchmarks.md"
         if document.exists():
-            document.write_text(markdown.replace(document.read_text(), markdown.write(s)))
+            text = markdown.replace(document.read_text(), markdown.write(s))
+            document.write_text(text)
             print(f"bench: {document}")
+            for row in markdown.unexplained(text):
+                print(f"bench: a peer is ahead in {row}: say why in docs/benchmarks.md")
+            return 1 if markdown.unexplained(text) else 0
     return 0

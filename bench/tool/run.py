@@ -51,7 +51,7 @@ def run_once(binary, row, allocator, *options, prefix=(), extra=None, timeout_s=
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return {"failed": f"no end after {timeout_s} s"}
+        return {"failed": f"no end after {timeout_s:.0f} s", "late": True}
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         return {"failed": f"{name} {done.stderr.strip()[-200:]}".strip()}
@@ -233,7 +233,13 @@ class Suite:
         if row_name in self.commands:
             return programs.run_one(self.binary, row_name, self.commands[row_name], allocator,
                                     self.folder)
-        return run_once(self.binary, row_name, allocator, *self.session.result["options"])
+        return self.process(row_name, allocator, *self.session.result["options"])
+
+    def process(self, row_name, allocator, *options):
+        """One process; None if it was ended because the budget ends."""
+        patience_s = self.session.patience_s(TIMEOUT_S)
+        result = run_once(self.binary, row_name, allocator, *options, timeout_s=patience_s)
+        return None if result.pop("late", False) and patience_s < TIMEOUT_S else result
 
     def finished(self, row_name, text):
         runs = self.session.result["runs"]
@@ -250,8 +256,7 @@ class Suite:
         names = [n for n, row in self.table.items() if "program" not in row["flags"]]
         names.sort(key=lambda n: self.table[n]["kind"] != "memory")  # the longest first
         in_parallel(self.session, "memory", self.jobs(names), workers,
-                    lambda row, a: run_once(self.binary, row, a, "--repetitions=3",
-                                            "--idle-ms=2000"))
+                    lambda row, a: self.process(row, a, "--repetitions=3", "--idle-ms=2000"))
 
     def system_calls(self):
         names = [n for n in self.rounds.rows

@@ -16,6 +16,9 @@ import time
 # How long a process measures is taken from the earlier part.
 IDENTITY = ("format", "commit", "binary", "allocators", "rows")
 
+# By how much a process may outlast the budget before it is ended and has failed.
+PATIENCE_S = 4
+
 
 def digest(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16] if path else ""
@@ -47,6 +50,10 @@ class Session:
     def left(self):
         return self.end - self.clock()
 
+    def patience_s(self, usual_s):
+        """How long a process may take that begins now: it must not outlast the budget by much."""
+        return min(usual_s, max(self.left(), 0) + PATIENCE_S)
+
     def seconds(self):
         return self.clock() - self.begin
 
@@ -67,7 +74,8 @@ class Session:
 
 
 class Rounds:
-    """Times: measure(row, allocator, round) gives one process's result, for all takers(row)."""
+    """Times: measure(row, allocator) gives one process's result, for all takers(row), or None
+    when the budget has ended."""
 
     def __init__(self, session, rows, takers, measure, finished):
         self.session = session
@@ -98,6 +106,8 @@ class Rounds:
             results = []
             for allocator in takers[shift:] + takers[:shift]:
                 result = self.measure(row, allocator)
+                if result is None:
+                    return False
                 result.update(row=row, allocator=allocator.name, round=number)
                 results.append(result)
             self.results += results
