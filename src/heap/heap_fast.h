@@ -64,7 +64,8 @@ hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
 
 /*
  * The next block of a bin whose list is empty, from its slab: blocks freed since the list was taken,
- * then one never used. They become the bin's list. HHI_LINK_END: neither.
+ * then one never used. They become the bin's list. HHI_LINK_END: neither, or other threads have freed blocks,
+ * which are warmer and come first.
  */
 HH_FAST size_t
 hhi_bin_next(struct hhi_bin *bin)
@@ -79,8 +80,9 @@ hhi_bin_next(struct hhi_bin *bin)
         return index;
     }
     index = slab->init;
-    // relaxed (all): fixed while carved; the owner's own link.
-    if (hh_unlikely(index >= hh_load_relaxed(&slab->block_count)))
+    // relaxed (all): fixed while carved; a first look; the owner's own link.
+    if (hh_unlikely(index >= hh_load_relaxed(&slab->block_count) ||
+                    hh_load_relaxed(&slab->notice) != 0))
         return HHI_LINK_END;
     slab->init = (uint32_t)index + 1;
     slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;

@@ -10,6 +10,7 @@ enum {
      * more, and which its owner does not take, keeps its pages.
      */
     COLD_PASSES = 3,
+    TAKE_LOOKS = 8, // slabs looked at for a certain one
 };
 
 void
@@ -107,6 +108,29 @@ hhi_inbox_take(struct hhi_cache *cache, unsigned class_index)
     }
     arrivals_leave(cache);
     return slab;
+}
+
+bool
+hhi_inbox_take_slab(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    if (!arrivals_enter(cache))
+        return false;
+    arrivals_gather(cache);
+    // relaxed: fixed while carved.
+    struct hhi_slab **last = &cache->arrived[hh_load_relaxed(&slab->class_index)];
+    struct hhi_slab *previous = *last;
+    bool found = false;
+    for (unsigned look = 0; look < TAKE_LOOKS && previous != NULL && !found; look++) {
+        found = previous->inbox_next == slab;
+        if (!found)
+            previous = previous->inbox_next;
+    }
+    if (found) {
+        arrived_remove(cache, last, previous);
+        slab->rests = 0;
+    }
+    arrivals_leave(cache);
+    return found;
 }
 
 struct hhi_slab *

@@ -39,6 +39,8 @@ hhi_inbox_is_empty(struct hhi_cache *cache)
 void hhi_inbox_push(struct hhi_cache *cache, struct hhi_slab *first, struct hhi_slab *last);
 // The slab of a class that has waited longest. NULL: none, or somebody else is looking.
 struct hhi_slab *hhi_inbox_take(struct hhi_cache *cache, unsigned class_index);
+// This one, if it has arrived lately and nobody else is looking.
+bool hhi_inbox_take_slab(struct hhi_cache *cache, struct hhi_slab *slab);
 // One of any class, each in its turn; of what is in the inbox only if gather.
 struct hhi_slab *hhi_inbox_take_any(struct hhi_cache *cache, bool gather);
 /*

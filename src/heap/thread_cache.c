@@ -230,6 +230,21 @@ cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
     return NULL;
 }
 
+/*
+ * Whether to take a block never used: blocks that other threads have freed in the same slab are
+ * warmer, if they are worth the look.
+ */
+static bool
+slab_extends(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    // relaxed: a first look.
+    if (hh_likely(hh_load_relaxed(&slab->notice) == 0) || slab->init == slab_block_count(slab) ||
+        !hhi_inbox_take_slab(cache, slab))
+        return false;
+    uint32_t collected = slab_collect_guarded(cache, slab);
+    return collected < slab->init / FULL_RETURNS_DIVISOR;
+}
+
 // ---- Refill -------------------------------------------------------------------------------------
 
 // Make what the slab has free the bin's list. False: nothing is free.
@@ -383,8 +398,10 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
             if (block != NULL)
                 return block;
         }
+        if (slab_extends(cache, slab))
+            bin->head = hhi_slab_extend(slab);
     }
-    while (slab == NULL || !bin_load(bin, slab)) {
+    while (bin->head == HHI_LINK_END && (slab == NULL || !bin_load(bin, slab))) {
         if (slab != NULL)
             slab_becomes_full(slab);
         bin->number = 0;

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+/*
+ * tests/unit/test_inbox.c - which slabs the owner looks at after frees by others, and when.
+ *
+ * Blocks of 4096 bytes lie 16 in a slab, of 512 bytes 128. Each test has a heap of its own, whose
+ * slabs this thread owns; other threads run to their end one after the other, so that nothing depends
+ * on time.
+ */
+#include "heap/inbox.h"
+#include "options/options.h"
+#include "support/core.h"
+
+enum { PAGE_BLOCK = 4096, PAGE_BLOCKS = 16, SMALL_BLOCK = 512, SMALL_BLOCKS = 128 };
+
+static struct hh_heap *heap;
+
+struct batch {
+    void **blocks;
+    unsigned count;
+};
+
+static void
+batch_free(void *argument)
+{
+    struct batch *batch = argument;
+    for (unsigned i = 0; i < batch->count; i++)
+        assert_int_equal(hhi_heap_free(heap, batch->blocks[i]), 0);
+}
+
+// Another thread frees count blocks.
+static void
+other_frees(void **blocks, unsigned count)
+{
+    struct batch batch = {blocks, count};
+    core_in_thread(batch_free, &batch);
+}
+
+static struct hhi_slab *
+slab_of(const void *block)
+{
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    assert_non_null(slab);
+    assert_int_equal(kind, HHI_KIND_SLAB);
+    return slab;
+}
+
+static void
+blocks_take(void **blocks, unsigned count, size_t size_bytes)
+{
+    for (unsigned i = 0; i < count; i++)
+        blocks[i] = core_alloc(heap, size_bytes);
+}
+
+static struct hhi_cache *
+cache_of_this_thread(void)
+{
+    struct hhi_cache *cache = hhi_cache_find(hhi_self, heap);
+    assert_non_null(cache);
+    return cache;
+}
+
+static uint32_t
+arrived(void)
+{
+    // relaxed: this thread changes it.
+    return hh_load_relaxed(&cache_of_this_thread()->arrived_count);
+}
+
+static int
+heap_begin(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = HHI_DECAY_OFF; // no sweeper but the one that is called here
+    heap = core_heap();
+    return 0;
+}
+
+static int
+heap_end(void **state)
+{
+    (void)state;
+    hhi_cache_check(cache_of_this_thread());
+    hhi_heap_destroy(heap);
+    return 0;
+}
+
+static void
+slabs_are_looked_at_one_by_one_in_the_order_of_their_first_free(void **state)
+{
+    (void)state;
+    void *blocks[4 * PAGE_BLOCKS], *again[3 * PAGE_BLOCKS];
+    blocks_take(blocks, 4 * PAGE_BLOCKS, PAGE_BLOCK);
+    static const unsigned order[] = {2, 0, 1};
+    for (unsigned i = 0; i < 3; i++)
+        other_frees(&blocks[order[i] * PAGE_BLOCKS], PAGE_BLOCKS);
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned block = 0; block < PAGE_BLOCKS; block++) {
+            again[i * PAGE_BLOCKS + block] = core_alloc(heap, PAGE_BLOCK);
+            assert_int_equal(arrived(), 2 - i);
+            // In the order of addresses.
+            assert_ptr_equal(again[i * PAGE_BLOCKS + block],
+                             (char *)blocks[order[i] * PAGE_BLOCKS] + block * (size_t)PAGE_BLOCK);
+        }
+    }
+}
+
+static void
+a_slab_of_which_little_has_come_back_waits_for_more(void **state)
+{
+    (void)state;
+    void *blocks[2 * SMALL_BLOCKS];
+    blocks_take(blocks, 2 * SMALL_BLOCKS, SMALL_BLOCK);
+    struct hhi_slab *slab = slab_of(blocks[0]), *current = slab_of(blocks[SMALL_BLOCKS]);
+    other_frees(blocks, 15); // less than an eighth
+    void *block = core_alloc(heap, SMALL_BLOCK);
+    assert_ptr_not_equal(slab_of(block), slab);
+    assert_int_equal(slab->state, HHI_SLAB_FULL);
+    assert_int_equal(hhi_slab_count_live(slab), SMALL_BLOCKS - 15);
+    other_frees(&blocks[15], 1);
+    do {
+        block = core_alloc(heap, SMALL_BLOCK);
+        assert_ptr_not_equal(slab_of(block), current);
+    } while (slab_of(block) != slab);
+    for (unsigned i = 1; i < 16; i++)
+        assert_ptr_equal(slab_of(core_alloc(heap, SMALL_BLOCK)), slab);
+    assert_int_equal(hhi_slab_count_live(slab), SMALL_BLOCKS);
+}
+
+static void
+blocks_of_the_current_slab_that_come_back_go_before_ones_never_used(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {64, SMALL_BLOCK, PAGE_BLOCK, 32768};
+    for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
+        void *blocks[HHI_EXTEND_BLOCKS];
+        blocks_take(blocks, 1, sizes[i]);
+        struct hhi_slab *slab = slab_of(blocks[0]);
+        uint32_t init = slab->init;
+        blocks_take(&blocks[1], init - 1, sizes[i]);
+        assert_int_equal(slab->init, init);
+        for (unsigned round = 0; round < 3; round++) {
+            other_frees(blocks, init);
+            blocks_take(blocks, init, sizes[i]);
+            assert_int_equal(slab->init, init);
+        }
+        blocks_take(blocks, 1, sizes[i]);
+        assert_true(slab->init > init);
+    }
+}
+
+static void
+what_others_have_emptied_serves_other_classes_before_more_is_carved(void **state)
+{
+    (void)state;
+    void *blocks[8 * PAGE_BLOCKS], *other[SMALL_BLOCKS];
+    blocks_take(blocks, 8 * PAGE_BLOCKS, PAGE_BLOCK);
+    other_frees(blocks, 8 * PAGE_BLOCKS);
+    assert_int_equal(heap->slab_count, 8);
+    blocks_take(other, 1, SMALL_BLOCK);
+    assert_int_equal(heap->slab_count, 8 - 4 + 1);
+    blocks_take(other, 1, 2 * SMALL_BLOCK);
+    // The last one is current still, and stays.
+    assert_int_equal(heap->slab_count, 8 - 7 + 2);
+}
+
+static void
+a_slab_is_cold_when_nothing_was_freed_in_it_for_some_passes(void **state)
+{
+    (void)state;
+    size_t waiting = 0;
+    void *blocks[2 * PAGE_BLOCKS];
+    blocks_take(blocks, 2 * PAGE_BLOCKS, PAGE_BLOCK);
+    struct hhi_cache *cache = cache_of_this_thread();
+    other_frees(blocks, 8);
+    for (unsigned pass = 0; pass < 2; pass++)
+        assert_null(hhi_inbox_take_cold(cache, false, &waiting));
+    other_frees(&blocks[8], 4); // from here on it counts anew
+    for (unsigned pass = 0; pass < 3; pass++)
+        assert_null(hhi_inbox_take_cold(cache, false, &waiting));
+    assert_int_equal(waiting, 5);
+    struct hhi_slab *cold = hhi_inbox_take_cold(cache, false, &waiting);
+    assert_ptr_equal(cold, slab_of(blocks[0]));
+    assert_null(cold->inbox_next);
+    hhi_inbox_put_cold(cache, cold, false); // it could not be purged: it is due at once
+    assert_ptr_equal(hhi_inbox_take_cold(cache, false, &waiting), cold);
+    hhi_inbox_put_cold(cache, cold, true);
+    for (unsigned pass = 0; pass < 6; pass++)
+        assert_null(hhi_inbox_take_cold(cache, pass % 2 != 0, &waiting));
+    other_frees(&blocks[12], 1);
+    assert_ptr_equal(hhi_inbox_take_cold(cache, true, &waiting), cold);
+    hhi_inbox_put_cold(cache, cold, true);
+    assert_int_equal(waiting, 5);
+    // The owner still has all that came back.
+    for (unsigned block = 0; block < 13; block++)
+        assert_ptr_equal(slab_of(core_alloc(heap, PAGE_BLOCK)), cold);
+}
+
+static void
+of_a_chain_of_slabs_only_cold_ones_are_taken_and_the_others_keep_their_order(void **state)
+{
+    (void)state;
+    size_t waiting = 0;
+    void *blocks[6 * PAGE_BLOCKS];
+    blocks_take(blocks, 6 * PAGE_BLOCKS, PAGE_BLOCK);
+    struct hhi_cache *cache = cache_of_this_thread();
+    for (unsigned slab = 0; slab < 5; slab++)
+        other_frees(&blocks[slab * PAGE_BLOCKS], 8);
+    for (unsigned pass = 0; pass < 3; pass++)
+        assert_null(hhi_inbox_take_cold(cache, false, &waiting));
+    other_frees(&blocks[1 * PAGE_BLOCKS + 8], 1);
+    other_frees(&blocks[3 * PAGE_BLOCKS + 8], 1);
+    struct hhi_slab *cold = hhi_inbox_take_cold(cache, false, &waiting);
+    unsigned count = 0;
+    for (struct hhi_slab *slab = cold; slab != NULL; slab = slab->inbox_next, count++)
+        assert_true(slab == slab_of(blocks[0]) || slab == slab_of(blocks[2 * PAGE_BLOCKS]) ||
+                    slab == slab_of(blocks[4 * PAGE_BLOCKS]));
+    assert_int_equal(count, 3);
+    assert_int_equal(arrived(), 2);
+    assert_ptr_equal(slab_of(core_alloc(heap, PAGE_BLOCK)), slab_of(blocks[1 * PAGE_BLOCKS]));
+    for (unsigned block = 1; block < 9; block++)
+        core_alloc(heap, PAGE_BLOCK);
+    assert_ptr_equal(slab_of(core_alloc(heap, PAGE_BLOCK)), slab_of(blocks[3 * PAGE_BLOCKS]));
+    hhi_inbox_put_cold(cache, cold, true);
+}
+
+static void
+whoever_looks_at_the_arrivals_keeps_others_from_it_but_nobody_waits(void **state)
+{
+    (void)state;
+    size_t waiting = 0;
+    void *blocks[2 * PAGE_BLOCKS];
+    blocks_take(blocks, 2 * PAGE_BLOCKS, PAGE_BLOCK);
+    struct hhi_cache *cache = cache_of_this_thread();
+    other_frees(blocks, PAGE_BLOCKS);
+    assert_true(hhi_lock_try_enter(&cache->arrival_lock));
+    void *block = core_alloc(heap, PAGE_BLOCK); // as if nothing had come back
+    assert_ptr_not_equal(slab_of(block), slab_of(blocks[0]));
+    assert_null(hhi_inbox_take_cold(cache, true, &waiting));
+    assert_int_equal(waiting, 1);
+    other_frees(&blocks[PAGE_BLOCKS], 1); // a freeing thread is not kept out
+    hhi_lock_leave(&cache->arrival_lock);
+    for (unsigned i = 1; i < PAGE_BLOCKS; i++)
+        core_alloc(heap, PAGE_BLOCK);
+    assert_ptr_equal(slab_of(core_alloc(heap, PAGE_BLOCK)), slab_of(blocks[0]));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            slabs_are_looked_at_one_by_one_in_the_order_of_their_first_free, heap_begin, heap_end),
+        cmocka_unit_test_setup_teardown(a_slab_of_which_little_has_come_back_waits_for_more,
+                                        heap_begin, heap_end),
+        cmocka_unit_test_setup_teardown(
+            blocks_of_the_current_slab_that_come_back_go_before_ones_never_used, heap_begin,
+            heap_end),
+        cmocka_unit_test_setup_teardown(
+            what_others_have_emptied_serves_other_classes_before_more_is_carved, heap_begin,
+            heap_end),
+        cmocka_unit_test_setup_teardown(a_slab_is_cold_when_nothing_was_freed_in_it_for_some_passes,
+                                        heap_begin, heap_end),
+        cmocka_unit_test_setup_teardown(
+            of_a_chain_of_slabs_only_cold_ones_are_taken_and_the_others_keep_their_order,
+            heap_begin, heap_end),
+        cmocka_unit_test_setup_teardown(
+            whoever_looks_at_the_arrivals_keeps_others_from_it_but_nobody_waits, heap_begin,
+            heap_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
