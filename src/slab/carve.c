@@ -235,8 +235,8 @@ void
 hhi_slab_retire(struct hhi_slab *slab)
 {
     hhi_slab_collect(slab); // leave no REMOTE mark behind (I3)
-    // order: release [SL-5] from now on nobody finds a slab here.
-    hh_store_release(&slab->kind, HHI_KIND_LIMBO);
+    // relaxed: from now on nobody finds a slab here; the epoch below publishes it [GD-4].
+    hh_store_relaxed(&slab->kind, HHI_KIND_LIMBO);
     // relaxed (all): fixed while carved; the heap is no longer ours to name.
     unsigned class_index = hh_load_relaxed(&slab->class_index);
     slab->retired_from = hh_load_relaxed(&slab->heap);
@@ -259,8 +259,8 @@ hhi_slab_retire_large(struct hhi_slab *slab)
     // relaxed (all): the caller took the block's live mark, so the run is its own.
     uint32_t first = hhi_slab_granule(slab), granules = hh_load_relaxed(&slab->granules);
     hh_store_relaxed(&slab->heap, NULL);
-    // order: release [SL-5] from now on nobody finds a block here.
-    hh_store_release(&slab->kind, HHI_KIND_NONE);
+    // relaxed: who finds it looks at nothing else.
+    hh_store_relaxed(&slab->kind, HHI_KIND_NONE);
     heads_set(first, granules, 0);
     hhi_run_free(first, granules);
 }
@@ -273,8 +273,8 @@ limbo_release(struct hhi_slab *slab, unsigned class_index)
     // relaxed: nobody finds a slab here.
     hhi_link *links = hh_load_relaxed(&slab->links);
     hh_store_relaxed(&slab->links, NULL);
-    // order: release [SL-5] nothing is carved here.
-    hh_store_release(&slab->kind, HHI_KIND_NONE);
+    // relaxed: who finds it looks at nothing else.
+    hh_store_relaxed(&slab->kind, HHI_KIND_NONE);
     heads_set(first, granules, 0);
     links_give(class_index, links);
     hhi_run_free(first, granules);

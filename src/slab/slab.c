@@ -157,7 +157,9 @@ hhi_slab_rebuild(struct hhi_slab *slab)
     slab->freed = slab->head = HHI_LINK_END;
     slab->head_fresh = false;
     for (uint32_t index = slab->init; index-- > 0;) {
-        if (link_read(slab, index) == HHI_LINK_LIVE)
+        // order: seq_cst [SL-2] after the token exchange; acquire [SL-1].
+        // relaxed: the address of the links is fixed while carved.
+        if (hh_load_seq_cst(&hh_load_relaxed(&slab->links)[index]) == HHI_LINK_LIVE)
             continue;
         link_write(slab, index, slab->freed);
         slab->freed = index;
@@ -178,18 +180,26 @@ blocks_purge(struct hhi_slab *slab, uint32_t first, uint32_t end)
     return to - from;
 }
 
+static uint32_t
+link_read_mark(struct hhi_slab *slab, uint32_t index)
+{
+    // order: acquire [SL-1] of a mark that the caller may know nothing of yet.
+    // relaxed: the address of the links is fixed while carved.
+    return hh_load_acquire(&hh_load_relaxed(&slab->links)[index]);
+}
+
 // Purge stretches of blocks below end for which want(link) holds.
 static size_t
 stretches_purge(struct hhi_slab *slab, uint32_t end, bool (*want)(uint32_t link))
 {
     size_t purged_bytes = 0;
     for (uint32_t index = 0; index < end;) {
-        if (!want(link_read(slab, index))) {
+        if (!want(link_read_mark(slab, index))) {
             index++;
             continue;
         }
         uint32_t first = index;
-        while (index < end && want(link_read(slab, index)))
+        while (index < end && want(link_read_mark(slab, index)))
             index++;
         purged_bytes += blocks_purge(slab, first, index);
     }

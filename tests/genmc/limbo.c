@@ -9,6 +9,7 @@
  *
  * ASYMMETRIC: the barrier is membarrier's. SECTIONS: how many, of which later ones may be of an epoch
  * in which the first are not seen any more. REGISTERS: the reader is new. OTHER: a third thread begins epochs.
+ * RECARVES: the run becomes a slab of another class, which the reader may find as well (SL-5).
  * Faults: NO_SECTION, NO_BARRIER, NO_WAIT, RELAXED_CLOSE.
  */
 #include "proof.h"
@@ -27,13 +28,17 @@
 #undef hh_store_release
 #define hh_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #endif
+#if defined(RELAXED_KIND)
+#undef hh_load_acquire
+#define hh_load_acquire hh_load_relaxed
+#endif
 #if defined(NO_WAIT) // for sections of older epochs
 #define hhi_guard_advance() (hhi_guard_advance(), UINT64_MAX)
 #endif
 
 #include "slab/carve.c"
 
-enum { CLASS = 8, BLOCK_BYTES = 128 };
+enum { CLASS = 8, NEXT_CLASS = 9 };
 
 struct hhi_window hhi_window;
 static struct hhi_slab records[1];
@@ -41,6 +46,7 @@ static _Atomic uint32_t heads[1];
 static hhi_link links[1024];
 static struct hhi_guard reader_guard;
 static bool alone; // no reader runs
+static bool run_used;
 static char heap;  // only its address
 static int memory; // of the run
 static int seen;   // what the reader saw of it
@@ -71,6 +77,9 @@ hhi_meta_alloc(size_t size_bytes)
 bool
 hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
+    if (run_used)
+        return false;
+    run_used = true;
     run->first = run->clean_granules = 0;
     run->count = request->count;
     run->refusal = 0;
@@ -88,6 +97,7 @@ void
 hhi_run_free(uint32_t first, uint32_t count)
 {
     (void)first, (void)count;
+    run_used = false;
     memory++; // whoever gets it next
 }
 
@@ -108,8 +118,14 @@ look(void)
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find((void *)hhi_window.base, &kind);
     proof_point();
-    if (slab != NULL && kind == HHI_KIND_SLAB)
+    if (slab != NULL && kind == HHI_KIND_SLAB) {
+        // relaxed (all): fixed while the section is open.
+        size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+        assert(hh_load_relaxed(&slab->links) != NULL);
+        assert(block_bytes == hhi_class_bytes(hh_load_relaxed(&slab->class_index)));
+        assert(block_bytes * hh_load_relaxed(&slab->block_count) <= HHI_GRANULE_BYTES);
         seen += memory;
+    }
     proof_point();
 #if !defined(NO_SECTION)
     hhi_guard_close(&reader_guard);
@@ -132,11 +148,21 @@ reader(void *arg)
     return arg;
 }
 
+static bool
+slab_carve(unsigned class_index)
+{
+    uint32_t clean_granules;
+    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, false, &clean_granules) !=
+           NULL;
+}
+
 static void *
 owner(void *arg)
 {
     hhi_slab_retire(&records[0]);
     hhi_limbo_advance(true);
+    if (RECARVES)
+        slab_carve(NEXT_CLASS);
     return arg;
 }
 
@@ -161,10 +187,9 @@ main(void)
     if (!REGISTERS)
         hhi_guard_register(&reader_guard);
     for (int round = 0; round < (REGISTERS ? 1 : PROOF_ROUNDS); round++) {
-        uint32_t clean_granules;
         alone = false;
         proof_points_reset();
-        if (hhi_slab_carve((struct hh_heap *)(void *)&heap, CLASS, false, &clean_granules) == NULL)
+        if (!slab_carve(CLASS))
             abort();
 #if ASYMMETRIC
         (void)other;
@@ -179,6 +204,10 @@ main(void)
 #endif
         alone = true;
         hhi_limbo_advance(true); // what the owner could not end
+        if (run_used) {          // carved again
+            hhi_slab_retire(&records[0]);
+            hhi_limbo_advance(true);
+        }
     }
     return 0;
 }

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+/*
+ * remote.c - a block freed by a thread that does not own its slab comes back once, with the freeing
+ * thread's accesses behind it, whoever owns the slab by then (SL-1, SL-2, SL-3, SL-4; slab/slab.h,
+ * heap/inbox.h).
+ *
+ * SCENE 1: two threads free a block each while the owner takes slabs back and uses their blocks again.
+ *       2: both free the same block: one of them is told so, and it comes back once.
+ *       3: the owner gives the slab up and another thread adopts it while a block is freed.
+ *       4: the record's lists are made anew, as after a fork, while a block is freed.
+ *       5: the sweeper takes the slab out of the inbox, looks for marks and puts it back.
+ * Each time, when all threads have ended, the owner takes what is in its inbox, and then no mark is
+ * left. Links are looked at one by one: their four at a time C11 has no word for.
+ * Faults: LOOK_FIRST (the owner looks before it gives the token back), RELAXED_MARK, RELAXED_PUSH,
+ * ADOPT_LATE (the owner is stored after the token is given back), SPLIT_MARK.
+ */
+#include "proof.h"
+#include "proof_lock.h"
+
+#if defined(RELAXED_MARK)
+#undef hh_cas_strong_seq_cst
+#define hh_cas_strong_seq_cst hh_cas_strong_relaxed
+#endif
+#if defined(SPLIT_MARK)
+#undef hh_cas_strong_seq_cst
+#define hh_cas_strong_seq_cst(p, expected, v)                                                      \
+    (hh_load_seq_cst(p) == *(expected) && (hh_exchange_seq_cst((p), (v)), true))
+#endif
+#if defined(RELAXED_PUSH)
+#undef hh_cas_weak_release
+#define hh_cas_weak_release hh_cas_strong_relaxed
+#endif
+#define hhi_sweep_note proof_sweep_note
+#define hhi_heap_share_slab proof_share
+#define hhi_heap_retire_slab proof_retire
+#define hhi_kept_put proof_kept_put
+#define hhi_kept_forget proof_kept_forget
+#define hhi_os_purge proof_purge
+#define hhi_os_page_bytes proof_page_bytes
+#include "slab/guard.c"
+
+#include "slab/slab.h"
+
+#if defined(HH_GENMC)
+#define FOUR_OF(order)                                                                             \
+    static uint64_t four_##order(const void *word)                                                 \
+    {                                                                                              \
+        _Atomic uint16_t *four = (_Atomic uint16_t *)(uintptr_t)word;                              \
+        uint64_t links = 0;                                                                        \
+        for (unsigned lane = 0; lane < 4; lane++)                                                  \
+            links |= (uint64_t)atomic_load_explicit(&four[lane], memory_order_##order)             \
+                     << (16 * lane);                                                               \
+        return links;                                                                              \
+    }
+#define LOAD_OF(p, order)                                                                          \
+    _Generic((p), _Atomic uint64_t *                                                               \
+             : four_##order(p), default                                                            \
+             : atomic_load_explicit((p), memory_order_##order))
+FOUR_OF(acquire)
+FOUR_OF(seq_cst)
+#undef hh_load_acquire
+#define hh_load_acquire(p) LOAD_OF(p, acquire)
+#undef hh_load_seq_cst
+#define hh_load_seq_cst(p) LOAD_OF(p, seq_cst)
+#define hhi_slab_count_live slab_count_live_by_four
+#include "slab/slab.c"
+#undef hhi_slab_count_live
+#undef hh_load_acquire
+#define hh_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#undef hh_load_seq_cst
+#define hh_load_seq_cst(p) atomic_load_explicit((p), memory_order_seq_cst)
+
+uint32_t
+hhi_slab_count_live(struct hhi_slab *counted)
+{
+    uint32_t live = 0;
+    for (uint32_t index = 0; index < hh_load_relaxed(&counted->block_count); index++)
+        live += link_read(counted, index) == HHI_LINK_LIVE;
+    return live;
+}
+#else
+#include "slab/slab.c"
+#endif
+
+#define slab_class slab_class_of_cache
+#include "heap/thread_cache.c"
+
+#include "heap/inbox.c"
+
+#define refuse refuse_free
+#include "heap/alloc.c"
+
+#if defined(HH_GENMC) // what the linker would find
+struct hhi_window hhi_window;
+size_t hhi_slab_limit_bytes;
+struct hhi_thread hhi_thread_none, hhi_thread_dead;
+struct hh_heap hhi_default_heap;
+_Atomic uint8_t hhi_threads_borrow;
+__thread struct hhi_thread *hhi_self;
+_Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
+void (*const hhi_process_up)(void) = NULL;
+void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
+#endif
+
+enum { CLASS = 8, BLOCK_BYTES = 128, BLOCKS = 4 };
+
+static struct hhi_slab records[1];
+static _Atomic uint32_t heads[1] = {1};
+static _Alignas(8) hhi_link links[BLOCKS + 4];
+static struct hhi_thread owner_thread, heir_thread;
+#define owner_cache owner_thread.main
+#define heir_cache heir_thread.main
+static struct hhi_guard freer_guards[2];
+static int contents[BLOCKS];        // of the blocks
+static bool counted[2];             // the frees that were told so
+static uint32_t came_back;          // blocks, to the owner's thread
+static struct hhi_lock shared_lock; // and under it:
+static struct hhi_slab *shared;
+static size_t purged_bytes;
+
+void
+proof_sweep_note(size_t size_bytes)
+{
+    (void)size_bytes;
+}
+
+void
+proof_share(struct hhi_slab *slab)
+{
+    hhi_lock_enter(&shared_lock);
+    shared = slab;
+    hhi_lock_leave(&shared_lock);
+}
+
+void
+proof_retire(struct hhi_slab *slab)
+{
+    (void)slab;
+    abort(); // a live block is left
+}
+
+bool
+proof_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    (void)cache, (void)slab;
+    return false;
+}
+
+void
+proof_kept_forget(struct hhi_cache *cache)
+{
+    (void)cache;
+}
+
+size_t
+proof_page_bytes(void)
+{
+    return BLOCK_BYTES;
+}
+
+int
+proof_purge(void *address, size_t size_bytes)
+{
+    size_t first = ((uintptr_t)address - hhi_window.base) / BLOCK_BYTES;
+    for (size_t i = first; i < first + size_bytes / BLOCK_BYTES; i++)
+        contents[i] = 0;
+    return 0;
+}
+
+// What was collected is used again: its contents are the owner's now.
+static void
+blocks_use(struct hhi_slab *slab)
+{
+    for (uint32_t index = slab->freed; index != HHI_LINK_END;) {
+        uint32_t next = link_read(slab, index);
+        contents[index] = 9;
+        link_write(slab, index, SCENE == 2 ? HHI_LINK_END : HHI_LINK_LIVE);
+        came_back++;
+        index = next;
+    }
+    slab->freed = HHI_LINK_END;
+}
+
+static void
+arrivals_use(struct hhi_cache *cache)
+{
+    struct hhi_slab *slab;
+    while ((slab = hhi_inbox_take(cache, CLASS)) != NULL) {
+#if defined(LOOK_FIRST)
+        hhi_slab_collect(slab);
+        token_give(slab);
+#else
+        slab_collect_guarded(cache, slab);
+#endif
+        blocks_use(slab);
+    }
+}
+
+static void *
+owner(void *arg)
+{
+    arrivals_use(&owner_cache);
+    return arg;
+}
+
+static void
+block_free(unsigned freer, unsigned block)
+{
+    if (SCENE != 2) // else it may be the owner's again
+        contents[block] = 1;
+    counted[freer] = hhi_slab_free_remote(&records[0], &hhi_default_heap, &freer_guards[freer],
+                                          (size_t)block * BLOCK_BYTES);
+}
+
+static void *
+freer(void *arg)
+{
+    block_free(0, 0);
+    return arg;
+}
+
+static void *
+other_freer(void *arg)
+{
+    block_free(1, SCENE == 2 ? 0 : 1);
+    return arg;
+}
+
+static void *
+giver(void *arg)
+{
+    if (slab_disown(&owner_cache, &records[0]))
+        proof_share(&records[0]);
+    return arg;
+}
+
+static void
+adopt(void)
+{
+    hhi_lock_enter(&shared_lock);
+    struct hhi_slab *slab = shared;
+    shared = NULL;
+    hhi_lock_leave(&shared_lock);
+    if (slab == NULL)
+        return;
+#if defined(ADOPT_LATE)
+    slab_collect_guarded(&heir_cache, slab);
+    hh_store_relaxed(&slab->owner, &heir_cache);
+#else
+    cache_adopt(&heir_cache, slab);
+#endif
+    blocks_use(slab);
+}
+
+static void *
+heir(void *arg)
+{
+    adopt();
+    return arg;
+}
+
+static void *
+mender(void *arg)
+{
+    hhi_cache_rebuild(&owner_cache);
+    return arg;
+}
+
+static void *
+sweeper(void *arg)
+{
+    size_t waiting = 0;
+    struct hhi_slab *cold = hhi_inbox_take_cold(&owner_cache, true, &waiting);
+    if (cold == NULL)
+        return arg;
+    // order: seq_cst: as in heap/sweep.c.
+    uint64_t taken_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+    bool alone = hhi_guard_advance() > taken_epoch;
+    if (alone)
+        purged_bytes += hhi_slab_purge_remote(cold);
+    hhi_inbox_put_cold(&owner_cache, cold, alone);
+    return arg;
+}
+
+// A slab of four live blocks that belongs to the owner's cache.
+static void
+scene_set(void)
+{
+    struct hhi_slab *slab = &records[0];
+    // relaxed (all): no thread runs.
+    hh_store_relaxed(&slab->owner, &owner_cache);
+    hh_store_relaxed(&slab->magic, hh_divide_magic(BLOCK_BYTES));
+    hh_store_relaxed(&slab->links, links);
+    hh_store_relaxed(&slab->heap, &hhi_default_heap);
+    hh_store_relaxed(&slab->block_bytes, BLOCK_BYTES);
+    hh_store_relaxed(&slab->notice, SCENE == 4 ? HHI_NOTICE_GIVEN : 0);
+    hh_store_relaxed(&slab->kind, HHI_KIND_SLAB);
+    hh_store_relaxed(&slab->class_index, CLASS);
+    hh_store_relaxed(&slab->block_count, BLOCKS);
+    hh_store_relaxed(&slab->granules, 1);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        hh_store_relaxed(&links[i], HHI_LINK_LIVE);
+        contents[i] = 0;
+    }
+    slab->freed = slab->head = HHI_LINK_END;
+    slab->init = BLOCKS;
+    slab->credit = 100;
+    slab->state = HHI_SLAB_FULL;
+    slab->heap_next = slab->next = slab->previous = NULL;
+    hh_store_relaxed(&owner_cache.inbox, NULL);
+    hh_store_relaxed(&heir_cache.inbox, NULL);
+    owner_cache.arrived[CLASS] = heir_cache.arrived[CLASS] = NULL;
+    came_back = 0;
+    shared = NULL;
+    hhi_default_heap.runs = slab;
+    if (SCENE == 3) {
+        owner_cache.partial[CLASS] = NULL;
+        partial_push(&owner_cache, slab);
+    }
+}
+
+static void
+scene_begin(void)
+{
+    hhi_window.base = (uintptr_t)1 << 32;
+    hhi_window.granules = 1;
+    hhi_window.records = (char *)records;
+    hhi_window.heads = heads;
+    hh_store_relaxed(&owner_cache.thread, &owner_thread);
+    hh_store_relaxed(&heir_cache.thread, &heir_thread);
+    owner_cache.heap = heir_cache.heap = &hhi_default_heap;
+    hhi_default_heap.id = 1;
+    hh_store_relaxed(&owner_cache.heap_id, 1);
+    hhi_guard_register(&owner_thread.guard);
+    hhi_guard_register(&heir_thread.guard);
+    hhi_guard_register(&freer_guards[0]);
+    hhi_guard_register(&freer_guards[1]);
+}
+
+static void
+scene_run(void)
+{
+#if SCENE == 1 || SCENE == 2
+    PROOF_RUN(freer, other_freer, owner);
+    arrivals_use(&owner_cache);
+    assert(came_back == (uint32_t)counted[0] + counted[1]);
+    assert(came_back == (SCENE == 1 ? 2 : 1));
+#elif SCENE == 3
+    PROOF_RUN(freer, giver, heir);
+    arrivals_use(&owner_cache);
+    adopt();
+    arrivals_use(&heir_cache);
+    assert(counted[0] && came_back == 1);
+#elif SCENE == 4
+    PROOF_RUN(freer, mender);
+    arrivals_use(&owner_cache);
+    blocks_use(&records[0]);
+    assert(counted[0] && came_back == 1);
+#else
+    PROOF_RUN(freer, other_freer, owner, sweeper);
+    arrivals_use(&owner_cache);
+    assert(came_back == 2);
+#endif
+}
+
+int
+main(void)
+{
+    (void)owner, (void)other_freer, (void)giver, (void)heir, (void)mender, (void)sweeper;
+    scene_begin();
+    for (int round = 0; round < PROOF_ROUNDS; round++) {
+        scene_set();
+        scene_run();
+    }
+    return 0;
+}

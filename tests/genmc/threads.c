@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+/*
+ * threads.c - whoever walks the list of threads finds their records filled (TC-2), and a cache whose
+ * heap another thread has ended is empty when it is used for the next (TC-1; heap/thread_cache.h).
+ *
+ * ENDS: the second. Faults: RELAXED_PUSH, RELAXED_END.
+ */
+#include "proof.h"
+#include "proof_lock.h"
+
+#if defined(RELAXED_PUSH)
+#undef hh_cas_weak_release
+#define hh_cas_weak_release hh_cas_strong_relaxed
+#endif
+#if defined(RELAXED_END)
+#undef hh_store_release
+#define hh_store_release hh_store_relaxed
+#endif
+#define hhi_meta_alloc proof_meta_alloc
+#define hhi_cache_reset proof_cache_reset
+#define hhi_guard_register proof_guard_register
+#define hhi_sample_end_heap proof_sample_end_heap
+#define hhi_budget_discharge proof_budget_discharge
+#define hhi_budget_discharge_heap proof_budget_discharge_heap
+#define hhi_sweep_note proof_sweep_note
+#include "heap/thread.c"
+
+#include "heap/heap.c"
+
+#if defined(HH_GENMC) // what the linker would find
+struct hhi_window hhi_window;
+size_t hhi_slab_limit_bytes;
+struct hhi_cache hhi_cache_none;
+_Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
+void (*const hhi_process_up)(void) = NULL;
+void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
+#endif
+
+static struct hhi_thread records[2];
+static struct hhi_cache caches[2];
+static struct hhi_cache *table[16];
+static _Atomic unsigned records_made, caches_made;
+
+void *
+proof_meta_alloc(size_t size_bytes)
+{
+    if (size_bytes == sizeof records[0])
+        return &records[hh_fetch_add_relaxed(&records_made, 1)];
+    if (size_bytes == sizeof caches[0])
+        return &caches[hh_fetch_add_relaxed(&caches_made, 1)];
+    assert(size_bytes == sizeof table);
+    return table;
+}
+
+void
+proof_cache_reset(struct hhi_cache *cache)
+{
+    cache->partial_bytes = 0;
+}
+
+void
+proof_guard_register(struct hhi_guard *guard)
+{
+    guard->registered = true;
+}
+
+void
+proof_sample_end_heap(struct hh_heap *heap)
+{
+    (void)heap;
+}
+
+void
+proof_budget_discharge(struct hhi_budget *budget, size_t bytes)
+{
+    (void)budget, (void)bytes;
+}
+
+void
+proof_budget_discharge_heap(struct hhi_budget *budget, size_t bytes)
+{
+    (void)budget, (void)bytes;
+}
+
+void
+proof_sweep_note(size_t size_bytes)
+{
+    (void)size_bytes;
+}
+
+#if ENDS
+static struct hh_heap ending, next_heap;
+
+static void *
+ender(void *arg)
+{
+    heap_release_runs(&ending);
+    return arg;
+}
+
+static void *
+user(void *arg)
+{
+    struct hhi_cache *cache = hhi_cache_get(&records[0], &next_heap);
+    assert(cache != NULL && cache->heap == &next_heap);
+    cache->partial_bytes = 1;
+    return arg;
+}
+
+static void
+scene_run(void)
+{
+    struct hhi_thread *thread = &records[0];
+    hh_store_relaxed(&caches_made, 0);
+    thread->spare = NULL;
+    thread->table = table;
+    thread->table_capacity = 16;
+    thread->table_used = 0;
+    for (int slot = 0; slot < 16; slot++)
+        table[slot] = NULL;
+    for (int slot = 0; slot < HHI_RECENT_CACHES; slot++)
+        thread->recent[slot] = &hhi_cache_none;
+    ending.id = next_heap.id = 2;
+    ending.caches = next_heap.caches = NULL;
+    do // the next one's place is behind the ended one's
+        next_heap.id++;
+    while (table_slot(thread, next_heap.id) != table_slot(thread, ending.id));
+    if (hhi_cache_get(thread, &ending) == NULL)
+        abort();
+    PROOF_RUN(ender, user);
+}
+#else
+static void *
+beginner(void *arg)
+{
+    struct hhi_thread *thread = thread_make();
+    assert(thread != NULL);
+    return arg;
+}
+
+static void *
+walker(void *arg)
+{
+    for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL; thread = thread->next_all)
+        assert(thread->guard.registered && thread->recent[0] != NULL);
+    return arg;
+}
+
+static void
+scene_run(void)
+{
+    hh_store_relaxed(&threads.all, NULL);
+    hh_store_relaxed(&records_made, 0);
+    PROOF_RUN(beginner, beginner, walker);
+}
+#endif
+
+int
+main(void)
+{
+    for (int round = 0; round < PROOF_ROUNDS; round++)
+        scene_run();
+    return 0;
+}
