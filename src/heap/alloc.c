@@ -174,10 +174,11 @@ free_own(struct hhi_thread *self, struct hh_heap *heap, void *block, hhi_refusal
 void
 hhi_slab_tell(struct hhi_slab *slab, struct hhi_guard *guard)
 {
-    // order: seq_cst [SL-2] after the mark: of the owner, who gives the token back and then looks
-    // at the links, and the sweeper, who clears the other bit and then looks, each sees the mark, or
-    // this thread sees its bit clear. acquire [SL-3] the owner.
-    uint32_t notice = hh_fetch_or_seq_cst(&slab->notice, HHI_NOTICE_GIVEN);
+    // order: acquire [SL-3] the owner. Behind the mark it stays by the sequentially consistent load
+    // of notice that led here: of the owner, who gives the token back and then looks at the links,
+    // and the sweeper, who clears the other bit and then looks, each comes after that load and sees
+    // the mark, or before, and this thread sees its bit clear.
+    uint32_t notice = hh_fetch_or_acquire(&slab->notice, HHI_NOTICE_GIVEN);
     // relaxed (both): fixed while the section is open.
     size_t run_bytes = (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
     if ((notice & HHI_NOTICE_TOKEN) == 0)

@@ -234,8 +234,8 @@ bad_block_make_choice(hh_bad_free_handler handler, void *arg)
     choice->arg = arg;
     do {
         choice->next = first;
-        // order: acq_rel [BB-2] publishes the record; on failure the newer records are readable
-    } while (!hh_cas_strong_acq_rel(&bad_block_choices, &first, choice));
+        // order: release [BB-2] publishes the record, and hands on the newer ones before it
+    } while (!hh_cas_strong_release(&bad_block_choices, &first, choice));
     return choice;
 }
 
