@@ -8,6 +8,7 @@
  * part of the time.
  */
 #include "../bench.h"
+#include "trace_read.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,72 +18,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum replay_kind {
-    REPLAY_MALLOC,
-    REPLAY_FREE,
-    REPLAY_CALLOC,
-    REPLAY_REALLOC,
-    REPLAY_ALIGNED,
-};
-
-struct replay_call {
-    uint32_t slot;
-    uint8_t kind;
-    uint8_t shift; // log2 of the alignment
-    uint64_t size;
-};
-
 struct replay_state {
-    struct replay_call *calls;
-    size_t call_count;
+    struct bench_trace trace;
     void **blocks;
     uint64_t *sizes;
-    size_t slot_count;
 };
-
-struct replay_reader {
-    const unsigned char *at;
-    const unsigned char *end;
-};
-
-// Seven bits per byte, lowest first; the high bit says that more follow.
-static uint64_t
-replay_number(struct replay_reader *reader)
-{
-    uint64_t number = 0;
-    for (unsigned shift = 0; reader->at < reader->end && shift < 64; shift += 7) {
-        unsigned char byte = *reader->at++;
-        number |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            return number;
-        }
-    }
-    bench_fail("the trace ends in the middle of a number");
-}
-
-static void
-replay_decode(struct replay_state *state, struct replay_reader *reader)
-{
-    state->slot_count = replay_number(reader);
-    state->call_count = replay_number(reader);
-    state->calls = bench_raw(state->call_count * sizeof *state->calls);
-    for (size_t i = 0; i < state->call_count; i++) {
-        struct replay_call *call = &state->calls[i];
-        uint64_t first = replay_number(reader);
-        call->kind = first % 8;
-        call->slot = (uint32_t)(first / 8);
-        call->size = call->kind == REPLAY_FREE ? 0 : replay_number(reader);
-        call->shift = call->kind == REPLAY_ALIGNED ? (uint8_t)replay_number(reader) : 0;
-        if (call->slot >= state->slot_count || call->kind > REPLAY_ALIGNED) {
-            bench_fail("the trace is damaged at call %zu", i);
-        }
-    }
-}
 
 static void
 replay_setup(struct bench_run *run)
 {
-    static const char magic[] = "hostheap trace 1\n";
     char path[4096];
     struct stat status;
     const char *folder = getenv("BENCH_TRACES");
@@ -93,34 +37,36 @@ replay_setup(struct bench_run *run)
     }
     size_t length = (size_t)status.st_size;
     const unsigned char *text = mmap(NULL, length, PROT_READ, MAP_PRIVATE, file, 0);
-    if (text == MAP_FAILED || length < sizeof magic || memcmp(text, magic, sizeof magic - 1) != 0) {
-        bench_fail("%s is not a trace", path);
+    if (text == MAP_FAILED) {
+        bench_fail("cannot read %s", path);
     }
     close(file);
     struct replay_state *state = bench_raw(sizeof *state);
-    struct replay_reader reader = {text + sizeof magic - 1, text + length};
-    replay_decode(state, &reader);
-    run->operations = state->call_count;
+    const char *damage = bench_trace_read(&state->trace, text, length);
+    if (damage) {
+        bench_fail("%s: %s", path, damage);
+    }
+    run->operations = state->trace.call_count;
     munmap((void *)text, length);
-    state->blocks = bench_raw(state->slot_count * sizeof *state->blocks);
-    state->sizes = bench_raw(state->slot_count * sizeof *state->sizes);
+    state->blocks = bench_raw(state->trace.slot_count * sizeof *state->blocks);
+    state->sizes = bench_raw(state->trace.slot_count * sizeof *state->sizes);
     run->state = state;
 }
 
 static void
-replay_take(struct bench_run *run, struct replay_state *state, const struct replay_call *call)
+replay_take(struct bench_run *run, struct replay_state *state, const struct bench_trace_call *call)
 {
     const struct bench_allocator *a = run->allocator;
     size_t size = call->size ? call->size : 1;
     void **block = &state->blocks[call->slot];
     switch (call->kind) {
-    case REPLAY_MALLOC:
+    case BENCH_TRACE_MALLOC:
         *block = a->malloc(size);
         break;
-    case REPLAY_CALLOC:
+    case BENCH_TRACE_CALLOC:
         *block = a->calloc(1, size);
         break;
-    case REPLAY_ALIGNED:
+    case BENCH_TRACE_ALIGNED:
         *block = a->aligned((size_t)1 << call->shift, size);
         break;
     default:
@@ -151,15 +97,15 @@ static void
 replay_repeat(struct bench_run *run)
 {
     struct replay_state *state = run->state;
-    for (size_t i = 0; i < state->call_count; i++) {
-        const struct replay_call *call = &state->calls[i];
-        if (call->kind == REPLAY_FREE) {
+    for (size_t i = 0; i < state->trace.call_count; i++) {
+        const struct bench_trace_call *call = &state->trace.calls[i];
+        if (call->kind == BENCH_TRACE_FREE) {
             replay_drop(run, state, call->slot);
         } else {
             replay_take(run, state, call);
         }
     }
-    for (uint32_t slot = 0; slot < state->slot_count; slot++) {
+    for (uint32_t slot = 0; slot < state->trace.slot_count; slot++) {
         if (state->blocks[slot]) {
             replay_drop(run, state, slot);
         }
@@ -170,9 +116,9 @@ static void
 replay_teardown(struct bench_run *run)
 {
     struct replay_state *state = run->state;
-    bench_raw_free(state->calls, state->call_count * sizeof *state->calls);
-    bench_raw_free(state->blocks, state->slot_count * sizeof *state->blocks);
-    bench_raw_free(state->sizes, state->slot_count * sizeof *state->sizes);
+    bench_raw_free(state->blocks, state->trace.slot_count * sizeof *state->blocks);
+    bench_raw_free(state->sizes, state->trace.slot_count * sizeof *state->sizes);
+    bench_trace_end(&state->trace);
     bench_raw_free(state, sizeof *state);
 }
 
