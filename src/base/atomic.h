@@ -83,8 +83,16 @@ void hhi_perturb(void);
                 : "m"(*(p)), "r"((__typeof__(hh_load_relaxed(p)))(value)));                        \
         hh_equal_;                                                                                 \
     })
+// The same with all ones, of 2 bytes: a constant that fits one byte of the instruction.
+#define hh_is_ones_relaxed(p)                                                                      \
+    __extension__({                                                                                \
+        bool hh_equal_;                                                                            \
+        __asm__("cmpw $-1, %1" : "=@ccz"(hh_equal_) : "m"(*(p)));                                  \
+        hh_equal_;                                                                                 \
+    })
 #else
 #define hh_equals_relaxed(p, value) (hh_load_relaxed(p) == (value))
+#define hh_is_ones_relaxed(p) (hh_load_relaxed(p) == UINT16_MAX)
 #endif
 
 // Keeps the compiler, not the processor, from moving memory accesses across.

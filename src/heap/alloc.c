@@ -21,6 +21,11 @@ enum {
      * mapping, and a process may have 65,530: smaller blocks are too many for that.
      */
     MOVE_FROM_BYTES = 4 << 20,
+    /*
+     * A block that grows beyond this gets granules of its own, where it can go on growing in place.
+     * Below, such a run costs more than the copies it saves.
+     */
+    GROW_IN_RUN_BYTES = 32 << 10,
 };
 
 // ---- Allocation ---------------------------------------------------------------------------------
@@ -64,8 +69,21 @@ void *
 hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
-    void *block = hhi_cache_take_medium(hhi_cache_guess(heap), size_bytes);
-    return block != NULL ? block : block_take(heap, size_bytes, level, &fresh);
+    struct hhi_cache *cache = hhi_cache_guess(heap);
+    if (hh_unlikely(size_bytes - 1 >= hhi_slab_limit_bytes || cache == &hhi_thread_none.main ||
+                    !hhi_thread_is_real(hhi_self)))
+        return block_take(heap, size_bytes, level, &fresh);
+    // A block above the small sizes, or a refill, without the detour by heap and thread.
+    if (size_bytes > HHI_SMALL_MAX_BYTES) {
+        void *block;
+        if (hh_likely(hhi_cache_take_medium(cache, size_bytes, &block)))
+            return block;
+    }
+    unsigned class_index = hhi_class_of(size_bytes);
+    struct hhi_bin *bin = &cache->bins[class_index];
+    if (bin->head < HHI_LINK_END)
+        return hhi_bin_take(bin, bin->head);
+    return hhi_cache_refill(cache, class_index, level);
 }
 
 // For a thread without a record.
@@ -372,6 +390,24 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     return size_bytes > old_bytes && size_bytes < roomy_bytes ? roomy_bytes : size_bytes;
 }
 
+// A block to move to. One that is large already is likely to grow on, and has room behind it as a
+// run; it takes whole granules, of the quarter only those, so that its size can be told (free_sized).
+static void *
+move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned level)
+{
+    size_t roomy_bytes = size_to_move_to(old_bytes, size_bytes);
+    void *moved = NULL;
+    if (size_bytes > old_bytes && size_bytes > GROW_IN_RUN_BYTES) {
+        bool fresh;
+        roomy_bytes = hh_align_down(roomy_bytes, HHI_GRANULE_BYTES);
+        moved = hhi_heap_alloc_large(heap, roomy_bytes > size_bytes ? roomy_bytes : size_bytes, 1,
+                                     level, &fresh);
+    } else if (roomy_bytes != size_bytes) {
+        moved = hhi_heap_alloc(heap, roomy_bytes, level);
+    }
+    return moved != NULL ? moved : hhi_heap_alloc(heap, size_bytes, level);
+}
+
 static void
 contents_move(void *to, void *from, size_t size_bytes)
 {
@@ -384,6 +420,30 @@ contents_move(void *to, void *from, size_t size_bytes)
         }
     }
     memcpy(to, from, size_bytes);
+}
+
+HH_NOINLINE static void *
+grow_medium(size_t size_bytes)
+{
+    return hhi_malloc_medium(size_bytes, hhi_malloc_slow);
+}
+
+void *
+hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes)
+{
+    if (size_bytes > GROW_IN_RUN_BYTES)
+        return NULL;
+    void *moved =
+        hhi_malloc_fast(size_to_move_to(block_bytes, size_bytes), grow_medium, hhi_malloc_slow);
+    if (hh_unlikely(moved == NULL))
+        return NULL;
+    memcpy(moved, block, block_bytes);
+    struct hhi_thread *self = hhi_self;
+    if (hh_likely(hhi_cache_free_local(&self->main, block) || hhi_free_elsewhere(self, block)))
+        return moved;
+    // Another thread freed it meanwhile: what we allocated is nobody's.
+    hhi_heap_free(&hhi_default_heap, moved);
+    return NULL;
 }
 
 hhi_refusal
@@ -404,9 +464,7 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
         *result = block;
         return 0;
     }
-    void *moved = hhi_heap_alloc(heap, size_to_move_to(info.size_bytes, size_bytes), level);
-    if (moved == NULL)
-        moved = hhi_heap_alloc(heap, size_bytes, level);
+    void *moved = move_take(heap, info.size_bytes, size_bytes, level);
     if (moved == NULL) {
         // Shrinking can always be done: the block is large enough as it is.
         *result = size_bytes <= info.size_bytes ? block : NULL;

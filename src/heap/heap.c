@@ -15,7 +15,7 @@
 #include "os/os.h"
 #include "region/run.h"
 
-struct hh_heap hhi_default_heap = {.id = 1, .name = "default"};
+struct hh_heap hhi_default_heap = {.key = {1, HHI_RECENT_BYTES(1)}, .name = "default"};
 
 static struct {
     struct hhi_lock lock;  // rank: heap list
@@ -34,7 +34,13 @@ hhi_heap_default(void)
 uint64_t
 hhi_heap_id(const struct hh_heap *heap)
 {
-    return heap->id;
+    return heap->key.id;
+}
+
+struct hhi_heap_key
+hhi_heap_key(const struct hh_heap *heap)
+{
+    return heap->key;
 }
 
 uint32_t
@@ -354,7 +360,8 @@ hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char
     if (name != NULL)
         strncpy(heap->name, name, sizeof heap->name - 1);
     hhi_lock_enter(&heaps.lock);
-    heap->id = ++heaps.last_id;
+    heap->key.id = ++heaps.last_id;
+    heap->key.recent_bytes = HHI_RECENT_BYTES(heap->key.id);
     heap->next = heaps.first;
     heap->back = &heaps.first;
     if (heap->next != NULL)
@@ -424,6 +431,7 @@ hhi_heap_destroy(struct hh_heap *heap)
     heap_release_runs(heap);
     hhi_sample_end_heap(heap);
     hhi_sweep_admit();
+    heap->key.id = HHI_HEAP_ID_ENDED; // who calls it all the same finds no cache
     hhi_lock_enter(&heaps.lock);
     heap->next = heaps.ended;
     heaps.ended = heap;

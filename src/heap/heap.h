@@ -28,7 +28,18 @@ enum {
     HHI_HEAP_HOST = 2,       // belongs to an IHostMalloc object: hh_heap_destroy refuses it
 };
 
+/*
+ * What the fast paths need of a heap to find the calling thread's cache of it: in the heap's record,
+ * and copied to where a call begins (an IHostMalloc object). Fixed while the heap exists.
+ */
+#define HHI_HEAP_ID_ENDED UINT64_MAX // of a key whose heap has ended
+struct hhi_heap_key {
+    uint64_t id;           // never used again
+    uint64_t recent_bytes; // where in a thread's record it is looked for (thread_cache.h)
+};
+
 struct hh_heap *hhi_heap_default(void);
+struct hhi_heap_key hhi_heap_key(const struct hh_heap *heap);
 uint64_t hhi_heap_id(const struct hh_heap *heap);
 // HHI_HEAP_* bits it was created with.
 uint32_t hhi_heap_flags(const struct hh_heap *heap);

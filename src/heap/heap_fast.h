@@ -10,7 +10,7 @@
  * tells whether a block starts there, and looks whether that block is live. None of it reads or
  * writes the block.
  *
- * The budget is 46 instructions for malloc and free together (tests/codegen).
+ * The budget is 42 instructions for malloc and free together (tests/codegen).
  */
 #ifndef HHI_HEAP_HEAP_FAST_H
 #define HHI_HEAP_HEAP_FAST_H
@@ -20,8 +20,21 @@
 #include "heap/heap.h"
 #include "heap/thread_cache.h"
 
+// Whether a link says LIVE. relaxed: who asks owns the slab, or wants a first look.
+HH_FAST bool
+hhi_link_is_live(hhi_link *link)
+{
+    static_assert(HHI_LINK_LIVE == UINT16_MAX, "all ones");
+    return hh_is_ones_relaxed(link);
+}
+
 // Cold twins. The first refuses a thread that may have no record of its own (hhi_threads_borrow).
 void *hhi_malloc_slow(size_t size_bytes);
+/*
+ * Grow a block of the default heap by moving it: a live one of block_bytes in a slab that the calling
+ * thread owns. NULL: not to be had this way, nothing changed; hhi_heap_realloc knows more.
+ */
+void *hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes);
 void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level);
 hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
 // A block of slab was marked, and its owner or the sweeper may have to be told. Closes the section.
@@ -54,12 +67,21 @@ hhi_malloc_quick(size_t size_bytes, void **block)
     return true;
 }
 
-// Allocate from the default heap. slow: the exit, called with the same size; a constant.
+// Allocate from the default heap. Exits, called with the same size, constants: medium for sizes above
+// the small ones, slow for an empty bin.
 HH_FAST void *
-hhi_malloc_fast(size_t size_bytes, void *(*slow)(size_t))
+hhi_malloc_fast(size_t size_bytes, void *(*medium)(size_t), void *(*slow)(size_t))
 {
-    void *block;
-    return hh_likely(hhi_malloc_quick(size_bytes, &block)) ? block : slow(size_bytes);
+    struct hhi_thread *self = hhi_self;
+    HH_OPAQUE(self); // before the first branch: after it, one instruction less, and slower (0013)
+    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
+        return medium(size_bytes);
+    struct hhi_bin *bin =
+        &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    size_t index = bin->head;
+    if (hh_unlikely(index >= HHI_LINK_END))
+        return slow(size_bytes);
+    return hhi_bin_take(bin, index);
 }
 
 /*
@@ -90,20 +112,21 @@ hhi_bin_next(struct hhi_bin *bin)
     return index;
 }
 
-// A block of a size above the small ones from a cache; NULL: not to be had at once.
-HH_FAST void *
-hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes)
+// Take a block of a size above the small ones from a cache. False: not to be had at once.
+HH_FAST bool
+hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes, void **block)
 {
-    if (hh_unlikely(size_bytes - HHI_SMALL_MAX_BYTES - 1 >=
-                    hhi_slab_limit_bytes - HHI_SMALL_MAX_BYTES))
-        return NULL;
+    if (hh_unlikely(size_bytes > hhi_slab_limit_bytes))
+        return false;
     struct hhi_bin *bin = &cache->bins[hhi_class_of_medium(size_bytes)];
     size_t index = bin->head;
-    if (index >= HHI_LINK_END)
+    if (index >= HHI_LINK_END) {
         index = hhi_bin_next(bin);
-    if (hh_unlikely(index >= HHI_LINK_END))
-        return NULL;
-    return hhi_bin_take(bin, index);
+        if (hh_unlikely(index >= HHI_LINK_END))
+            return false;
+    }
+    *block = hhi_bin_take(bin, index);
+    return true;
 }
 
 // A block of any size that a slab serves, reading as zero, from a cache's lists. NULL: not at once.
@@ -121,14 +144,15 @@ hhi_cache_take_zeroed(struct hhi_cache *cache, size_t size_bytes)
 }
 
 /*
- * Allocate from the default heap what malloc_fast does not: sizes up to the largest class. A leaf,
- * so that it needs no frame; slow as above. Small sizes, whose bin was empty, exit at once.
+ * Allocate from the default heap what malloc_fast does not: sizes above the small ones. A leaf, so
+ * that it needs no frame; slow as above.
  */
 HH_FAST void *
 hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))
 {
-    void *block = hhi_cache_take_medium(&hhi_self->main, size_bytes);
-    return hh_likely(block != NULL) ? block : slow(size_bytes);
+    void *block;
+    return hh_likely(hhi_cache_take_medium(&hhi_self->main, size_bytes, &block)) ? block
+                                                                                 : slow(size_bytes);
 }
 
 /*
@@ -149,16 +173,14 @@ hhi_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *rounded_byt
  * Take a block of any heap from this thread's bin. False: not to be had at once, nothing changed.
  */
 HH_FAST bool
-hhi_heap_alloc_quick(struct hh_heap *heap, size_t size_bytes, void **block)
+hhi_heap_alloc_quick(const struct hhi_heap_key *key, size_t size_bytes, void **block)
 {
-    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
-    // relaxed: written by this thread but for the end of a heap, which the caller excludes.
-    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES ||
-                    hh_load_relaxed(&cache->heap_id) != heap->id))
+    const struct hhi_recent *recent = hhi_recent_of(hhi_self, key);
+    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES || recent->heap_id != key->id))
         return false;
     struct hhi_bin *bin =
-        &cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
-    uint32_t index = bin->head;
+        &recent->cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return false;
     *block = hhi_bin_take(bin, index);
@@ -169,7 +191,7 @@ HH_FAST void *
 hhi_heap_alloc_fast(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     void *block;
-    if (hh_likely(hhi_heap_alloc_quick(heap, size_bytes, &block)))
+    if (hh_likely(hhi_heap_alloc_quick(&heap->key, size_bytes, &block)))
         return block;
     return hhi_heap_alloc_slow(heap, size_bytes, level);
 }
@@ -185,16 +207,15 @@ hhi_block_size_fits(size_t block_bytes, size_t size_bytes)
 }
 
 /*
- * Free a block of a one-granule slab that cache owns. False: anything else, nothing changed. With
- * sized (a constant) a block whose size may not be size_bytes is "anything else", too.
+ * Free a block of a one-granule slab that cache owns; granule is the block's, below
+ * hhi_window.granules. False: anything else, nothing changed. With sized (a constant) a block whose
+ * size may not be size_bytes is "anything else", too.
  */
 HH_FAST bool
-hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t size_bytes)
+hhi_cache_free_in_window(struct hhi_cache *cache, void *block, size_t granule, bool sized,
+                         size_t size_bytes)
 {
     uint16_t offset = (uint16_t)(uintptr_t)block; // slabs of one granule begin where it begins
-    size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules))
-        return false;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
     // relaxed (all): equal to this cache only if this thread stored it, and what else it stored.
@@ -208,7 +229,7 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
     if (hh_unlikely(mark >= magic))
         return false;
     hhi_link *links = hh_load_relaxed(&slab->links);
-    if (hh_unlikely(hh_load_relaxed(&links[index]) != HHI_LINK_LIVE))
+    if (hh_unlikely(!hhi_link_is_live(&links[index])))
         return false;
     HH_OPAQUE(links);
     hh_store_relaxed(&links[index], (uint16_t)slab->freed);
@@ -216,6 +237,15 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
     if (hh_unlikely(--slab->credit == 0))
         hhi_slab_event(slab);
     return true;
+}
+
+// The same for any address.
+HH_FAST bool
+hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t size_bytes)
+{
+    size_t granule = hhi_granule_of(block);
+    return hh_likely(granule < hhi_window.granules) &&
+           hhi_cache_free_in_window(cache, block, granule, sized, size_bytes);
 }
 
 HH_FAST bool
@@ -264,17 +294,15 @@ hhi_slab_free_remote(struct hhi_slab *slab, struct hh_heap *heap, struct hhi_gua
 }
 
 /*
- * Free what hhi_cache_free_local did not: a block of a slab of the thread's own that has several
- * granules, or one of another thread's slab of the default heap. False: anything else, nothing
- * changed.
+ * Free what hhi_cache_free_in_window did not: a block of a slab of the thread's own that has several
+ * granules, or one of another thread's slab of the default heap. block lies in the window. False:
+ * anything else, nothing changed.
  */
 HH_FAST bool
 hhi_free_elsewhere(struct hhi_thread *self, void *block)
 {
     struct hhi_cache *cache = &self->main;
     size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules))
-        return false;
     // relaxed (all): as in hhi_cache_free_checked. 0: no run.
     size_t head = hh_load_relaxed(&hhi_window.heads[granule]);
     if (hh_unlikely(head == 0))
@@ -292,7 +320,7 @@ hhi_free_elsewhere(struct hhi_thread *self, void *block)
         return false;
     // In the tail behind the last block index is block_count, whose link is never live.
     hhi_link *links = hh_load_relaxed(&slab->links);
-    if (hh_unlikely(hh_load_relaxed(&links[index]) != HHI_LINK_LIVE))
+    if (hh_unlikely(!hhi_link_is_live(&links[index])))
         return false;
     hh_store_relaxed(&links[index], (uint16_t)slab->freed);
     slab->freed = (uint32_t)index;
@@ -316,7 +344,7 @@ hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
     uint64_t index = hh_divide((uintptr_t)block % HHI_GRANULE_BYTES, magic, &mark);
-    if (mark >= magic || hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]) != HHI_LINK_LIVE)
+    if (mark >= magic || !hhi_link_is_live(&hh_load_relaxed(&slab->links)[index]))
         return 0;
     return hh_load_relaxed(&slab->block_bytes);
 }
@@ -350,7 +378,7 @@ hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
     uint64_t index = hh_divide((uintptr_t)block - hhi_slab_base(slab), magic, &mark);
-    if (mark >= magic || hh_load_relaxed(&hh_load_relaxed(&slab->links)[index]) != HHI_LINK_LIVE)
+    if (mark >= magic || !hhi_link_is_live(&hh_load_relaxed(&slab->links)[index]))
         return 0;
     return hh_load_relaxed(&slab->block_bytes);
 }
@@ -361,9 +389,8 @@ hhi_cache_guess(const struct hh_heap *heap)
 {
     if (heap == &hhi_default_heap)
         return &hhi_self->main;
-    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
-    // relaxed: as in hhi_heap_alloc_fast.
-    return hh_load_relaxed(&cache->heap_id) == heap->id ? cache : &hhi_thread_none.main;
+    const struct hhi_recent *recent = hhi_recent_of(hhi_self, &heap->key);
+    return recent->heap_id == heap->key.id ? recent->cache : &hhi_thread_none.main;
 }
 
 // Free for the default heap. 0 = done.
@@ -380,19 +407,17 @@ hhi_free_fast(void *block)
  * nothing changed.
  */
 HH_FAST bool
-hhi_heap_free_quick(struct hh_heap *heap, void *block)
+hhi_heap_free_quick(const struct hhi_heap_key *key, void *block)
 {
-    struct hhi_cache *cache = hhi_self->recent[heap->id % HHI_RECENT_CACHES];
-    // relaxed: as in hhi_heap_alloc_quick.
-    return hh_likely(hh_load_relaxed(&cache->heap_id) == heap->id &&
-                     hhi_cache_free_local(cache, block));
+    const struct hhi_recent *recent = hhi_recent_of(hhi_self, key);
+    return hh_likely(recent->heap_id == key->id && hhi_cache_free_local(recent->cache, block));
 }
 
 // Free for any heap. 0 = done. block NULL is done, too.
 HH_FAST hhi_refusal
 hhi_heap_free_fast(struct hh_heap *heap, void *block)
 {
-    if (hh_likely(hhi_heap_free_quick(heap, block)))
+    if (hh_likely(hhi_heap_free_quick(&heap->key, block)))
         return 0;
     return hhi_heap_free_slow(heap, block);
 }

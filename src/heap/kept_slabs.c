@@ -3,12 +3,11 @@
 #include "heap/kept_slabs.h"
 
 #include "heap/sweep.h"
-#include "options/options.h"
-#include "os/os.h"
 
 enum {
     KEPT_MOST_GRANULES = 64, // 4 MiB of address space; of it the memory that was touched
     KEPT_NOTED_BYTES = 1 << 20,
+    SLOTS_ALL = (1 << HHI_KEPT_SLABS) - 1,
 };
 
 static struct hhi_slab *
@@ -21,20 +20,24 @@ slot_empty(struct hhi_cache *cache, unsigned slot)
     return hh_exchange_acquire(&cache->kept[slot], NULL);
 }
 
-// A free slot, HHI_KEPT_SLABS if there is none or granules more were too many.
-static unsigned
-slot_find(struct hhi_cache *cache, uint32_t granules)
+// What the owner believes of its slots, from what is in them: others only empty them.
+static void
+slots_look(struct hhi_cache *cache)
 {
-    unsigned found = HHI_KEPT_SLABS;
+    cache->kept_filled = cache->kept_granules = 0;
     for (unsigned slot = 0; slot < HHI_KEPT_SLABS; slot++) {
-        // relaxed: others only empty slots.
-        if (hh_load_relaxed(&cache->kept[slot]) != NULL)
-            granules += hhi_class_granules(cache->kept_class[slot]);
-        else
-            found = slot;
+        // relaxed: a look.
+        if (hh_load_relaxed(&cache->kept[slot]) == NULL)
+            continue;
+        cache->kept_filled |= 1u << slot;
+        cache->kept_granules += hhi_class_granules(cache->kept_class[slot]);
     }
-    cache->kept_full = found == HHI_KEPT_SLABS;
-    return granules <= KEPT_MOST_GRANULES ? found : HHI_KEPT_SLABS;
+}
+
+static bool
+slots_have_room(const struct hhi_cache *cache, uint32_t granules)
+{
+    return cache->kept_filled != SLOTS_ALL && cache->kept_granules + granules <= KEPT_MOST_GRANULES;
 }
 
 bool
@@ -46,14 +49,20 @@ hhi_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
     // relaxed: fixed while carved.
     unsigned class_index = hh_load_relaxed(&slab->class_index);
     uint32_t granules = hhi_class_granules(class_index);
-    unsigned slot = slot_find(cache, granules);
-    if (slot == HHI_KEPT_SLABS)
-        return false;
-    cache->kept_some = true;
+    if (!slots_have_room(cache, granules)) {
+        slots_look(cache);
+        if (!slots_have_room(cache, granules)) {
+            cache->kept_full = cache->kept_filled == SLOTS_ALL;
+            return false;
+        }
+    }
+    unsigned slot = (unsigned)__builtin_ctz(~cache->kept_filled);
+    cache->kept_filled |= 1u << slot;
+    cache->kept_granules += granules;
     slab->state = HHI_SLAB_KEPT;
     slab->kept_by = cache;
-    // relaxed: published by the slot; a hint to who has not taken the slab.
-    hh_store_relaxed(&slab->stamp_ms, (uint32_t)hhi_os_clock_ms());
+    // relaxed: published by the slot; 0: the sweeper has not seen it yet.
+    hh_store_relaxed(&slab->stamp_ms, 0);
     cache->kept_class[slot] = (uint8_t)class_index;
     // order: release [KS-1].
     hh_store_release(&cache->kept[slot], slab);
@@ -68,16 +77,16 @@ hhi_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
 struct hhi_slab *
 hhi_kept_take(struct hhi_cache *cache, unsigned class_index)
 {
-    if (!cache->kept_some)
-        return NULL;
-    for (unsigned slot = 0; slot < HHI_KEPT_SLABS; slot++) {
+    for (uint32_t slots = cache->kept_filled; slots != 0; slots &= slots - 1) {
+        unsigned slot = (unsigned)__builtin_ctz(slots);
         if (cache->kept_class[slot] != class_index)
             continue;
-        struct hhi_slab *slab = slot_empty(cache, slot);
-        if (slab == NULL)
-            continue;
+        cache->kept_filled &= ~(1u << slot);
+        cache->kept_granules -= hhi_class_granules(class_index);
         cache->kept_full = false;
-        return slab;
+        struct hhi_slab *slab = slot_empty(cache, slot);
+        if (slab != NULL)
+            return slab;
     }
     return NULL;
 }
@@ -85,21 +94,22 @@ hhi_kept_take(struct hhi_cache *cache, unsigned class_index)
 size_t
 hhi_kept_release_own(struct hhi_cache *cache)
 {
-    if (!cache->kept_some)
+    if (cache->kept_filled == 0)
         return 0;
-    cache->kept_some = cache->kept_full = false;
+    cache->kept_filled = cache->kept_granules = 0;
+    cache->kept_full = false;
     return hhi_kept_release(cache, NULL, NULL);
 }
 
 size_t
-hhi_kept_release(struct hhi_cache *cache, bool (*due)(void *arg, uint32_t stamp_ms), void *arg)
+hhi_kept_release(struct hhi_cache *cache, bool (*due)(void *arg, struct hhi_slab *slab), void *arg)
 {
     size_t released_bytes = 0;
     for (unsigned slot = 0; slot < HHI_KEPT_SLABS; slot++) {
-        // relaxed (both): a hint; records are never unmapped, and a younger slab that came into the
-        // slot meanwhile may go as well.
+        // relaxed: a hint; records are never unmapped, and a younger slab that came into the slot
+        // meanwhile may go as well.
         struct hhi_slab *slab = hh_load_relaxed(&cache->kept[slot]);
-        if (slab == NULL || (due != NULL && !due(arg, hh_load_relaxed(&slab->stamp_ms))))
+        if (slab == NULL || (due != NULL && !due(arg, slab)))
             continue;
         slab = slot_empty(cache, slot);
         if (slab != NULL)
@@ -111,10 +121,11 @@ hhi_kept_release(struct hhi_cache *cache, bool (*due)(void *arg, uint32_t stamp_
 void
 hhi_kept_forget(struct hhi_cache *cache)
 {
-    for (unsigned slot = 0; slot < HHI_KEPT_SLABS && cache->kept_some; slot++)
+    for (unsigned slot = 0; slot < HHI_KEPT_SLABS && cache->kept_filled != 0; slot++)
         // relaxed: the caller is alone on the cache.
         hh_store_relaxed(&cache->kept[slot], NULL);
-    cache->kept_some = cache->kept_full = false;
+    cache->kept_filled = cache->kept_granules = 0;
+    cache->kept_full = false;
 }
 
 unsigned

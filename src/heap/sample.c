@@ -160,7 +160,7 @@ hhi_sample_take(struct hh_heap *heap, unsigned class_index)
     hh_store_relaxed(&slot->base, base);
     hh_store_relaxed(&slot->size_bytes, (uint32_t)size_bytes);
     hh_store_relaxed(&slot->heap, heap);
-    hh_store_relaxed(&slot->heap_id, heap->id);
+    hh_store_relaxed(&slot->heap_id, heap->key.id);
     hh_store_relaxed(&slot->freed.thread, 0);
     event_note(&slot->allocated);
     uint32_t word = (hh_load_relaxed(&slot->state) | HHI_SAMPLE_STATE_MASK) + 1;

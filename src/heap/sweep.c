@@ -125,13 +125,22 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     pass->waiting += !alone;
 }
 
+// Its memory waits for the decay time again when its run is free, so half of it is enough here.
 static bool
-kept_slab_is_due(void *arg, uint32_t stamp_ms)
+kept_slab_is_due(void *arg, struct hhi_slab *slab)
 {
     struct sweep_pass *pass = arg;
-    bool old = stamp_is_old(pass, stamp_ms);
-    pass->waiting += !old;
-    return old;
+    // relaxed: a hint; the slab may have been taken from its slot by now.
+    uint32_t stamp_ms = hh_load_relaxed(&slab->stamp_ms);
+    struct sweep_pass half = *pass;
+    half.decay_ms /= 2;
+    if (stamp_ms != 0 ? stamp_is_old(&half, stamp_ms) : pass->now_ms == HHI_RUN_ALL)
+        return true;
+    if (stamp_ms == 0)
+        // relaxed: as above.
+        hh_store_relaxed(&slab->stamp_ms, (uint32_t)pass->now_ms | 1);
+    pass->waiting++;
+    return false;
 }
 
 static void

@@ -15,7 +15,7 @@
     }
 #define NO_CACHES                                                                                  \
     {                                                                                              \
-        [0 ... HHI_RECENT_CACHES - 1] = &hhi_cache_none                                            \
+        [0 ... HHI_RECENT_CACHES - 1] = { 0, &hhi_cache_none }                                     \
     }
 
 struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
@@ -148,8 +148,15 @@ cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
     cache->next_of_heap = heap->caches;
     heap->caches = cache;
     // order: release [TC-1] the cache is this heap's. Under the lock, so that no fork comes between.
-    hh_store_release(&cache->heap_id, heap->id);
+    hh_store_release(&cache->heap_id, heap->key.id);
     hhi_lock_leave(&heap->lock);
+}
+
+static void
+recent_set(struct hhi_recent *recent, uint64_t heap_id, struct hhi_cache *cache)
+{
+    recent->heap_id = heap_id;
+    recent->cache = cache;
 }
 
 static struct hhi_thread *
@@ -161,8 +168,9 @@ thread_make(void)
     cache_init(&thread->main, thread);
     cache_attach(&thread->main, &hhi_default_heap);
     for (unsigned slot = 0; slot < HHI_RECENT_CACHES; slot++)
-        thread->recent[slot] = &hhi_cache_none;
-    thread->recent[hhi_default_heap.id % HHI_RECENT_CACHES] = &thread->main;
+        recent_set(&thread->recent[slot], 0, &hhi_cache_none);
+    recent_set(hhi_recent_of(thread, &hhi_default_heap.key), hhi_default_heap.key.id,
+               &thread->main);
     hhi_guard_register(&thread->guard);
     // relaxed: only a guess for the exchange below.
     struct hhi_thread *head = hh_load_relaxed(&threads.all);
@@ -333,19 +341,20 @@ cache_make(struct hhi_thread *thread)
 struct hhi_cache *
 hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap)
 {
-    struct hhi_cache **recent = &thread->recent[heap->id % HHI_RECENT_CACHES];
-    if (heap == &hhi_default_heap)
-        return *recent = &thread->main;
-    // relaxed: only the end of the heap changes it, which the caller excludes.
-    if (hh_load_relaxed(&(*recent)->heap_id) == heap->id)
-        return *recent;
+    struct hhi_recent *recent = hhi_recent_of(thread, &heap->key);
+    if (recent->heap_id == heap->key.id)
+        return recent->cache;
+    if (heap == &hhi_default_heap) {
+        recent_set(recent, heap->key.id, &thread->main);
+        return &thread->main;
+    }
     if (thread->table_capacity == 0)
         return NULL;
-    struct hhi_cache *cache = *table_entry(thread, heap->id);
-    // relaxed: as above.
-    if (cache == NULL || hh_load_relaxed(&cache->heap_id) != heap->id)
+    struct hhi_cache *cache = *table_entry(thread, heap->key.id);
+    // relaxed: only the end of the heap changes it, which the caller excludes.
+    if (cache == NULL || hh_load_relaxed(&cache->heap_id) != heap->key.id)
         return NULL;
-    *recent = cache;
+    recent_set(recent, heap->key.id, cache);
     return cache;
 }
 
@@ -357,7 +366,7 @@ hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
         return cache;
     if (!table_reserve(thread))
         return NULL;
-    struct hhi_cache **entry = table_entry(thread, heap->id);
+    struct hhi_cache **entry = table_entry(thread, heap->key.id);
     if (*entry == NULL) {
         cache = cache_make(thread);
         if (cache == NULL)
@@ -367,7 +376,7 @@ hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
     }
     cache = *entry;
     cache_attach(cache, heap);
-    thread->recent[heap->id % HHI_RECENT_CACHES] = cache;
+    recent_set(hhi_recent_of(thread, &heap->key), heap->key.id, cache);
     return cache;
 }
 

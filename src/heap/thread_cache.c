@@ -127,12 +127,17 @@ slab_disown(struct hhi_cache *cache, struct hhi_slab *slab)
 static void
 partial_event(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    uint32_t live = hhi_slab_count_live(slab);
+    bool idle = hhi_slab_is_idle(slab);
+    uint32_t live = idle ? 0 : hhi_slab_count_live(slab);
     uint32_t sparse = slab_block_count(slab) / SPARSE_DIVISOR;
     if (live == 0) {
         // No block is left to free locally; if the token is gone, the drain comes back here.
         slab->credit = 0;
-        if (slab_disown(cache, slab) && !hhi_kept_put(cache, slab))
+        if (!slab_disown(cache, slab))
+            return;
+        if (!idle)
+            hhi_slab_collect(slab);
+        if (!hhi_kept_put(cache, slab))
             hhi_heap_retire_slab(slab);
     } else if (live <= sparse && cache->partial_bytes > SHARE_ABOVE_BYTES) {
         slab->credit = (int32_t)live;
@@ -153,7 +158,8 @@ hhi_slab_event(struct hhi_slab *slab)
         uint32_t freed = count / FULL_RETURNS_DIVISOR;
         if (freed == 0)
             freed = 1;
-        uint32_t sparse = count / SPARSE_DIVISOR;
+        // Whether it is sparse matters only to a thread that has much; else ask when it is empty.
+        uint32_t sparse = cache->partial_bytes > SHARE_ABOVE_BYTES ? count / SPARSE_DIVISOR : 0;
         slab->credit = (int32_t)(count - freed > sparse ? count - freed - sparse : 1);
     } else if (slab->state == HHI_SLAB_PARTIAL) {
         partial_event(cache, slab);
@@ -324,8 +330,11 @@ static struct hhi_slab *
 cache_adopt_kept(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_slab *slab = hhi_kept_take(cache, class_index);
-    if (slab != NULL)
-        cache_adopt(cache, slab);
+    if (slab != NULL) {
+        // relaxed: the token's holder changes the owner [SL-3].
+        hh_store_relaxed(&slab->owner, cache);
+        token_give(slab); // there are no marks to look for
+    }
     return slab;
 }
 
@@ -530,8 +539,9 @@ hhi_cache_rebuild(struct hhi_cache *cache)
     struct hh_heap *heap = cache->heap;
     hhi_lock_enter(&heap->lock); // the heap may be ended by another thread meanwhile
     // relaxed: written under the heap's lock.
-    bool ended = hh_load_relaxed(&cache->heap_id) != heap->id;
-    cache->kept_some = true; // what the lost thread had filled may be newer than what it noted
+    bool ended = hh_load_relaxed(&cache->heap_id) != heap->key.id;
+    cache->kept_filled =
+        UINT32_MAX; // what the lost thread had filled may be newer than what it noted
     if (!ended)
         hhi_cache_reset(cache);
     for (struct hhi_slab *slab = ended ? NULL : heap->runs; slab != NULL; slab = slab->heap_next) {

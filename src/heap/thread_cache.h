@@ -6,7 +6,7 @@
  *
  *   hhi_self --> hhi_thread
  *                 main      the cache of the default heap
- *                 recent[]  caches of other heaps, by heap id modulo 64: a guess, always checked
+ *                 recent[]  caches of heaps, by heap id modulo 32: a guess, always checked
  *                 table     all caches of other heaps, by heap id: open addressing
  *                 guard     for guarded sections
  *
@@ -42,6 +42,7 @@
 #include <hostheap/hostheap.h>
 
 #include "base/check.h"
+#include "heap/heap.h"
 #include "heap/limit.h"
 #include "os/lock.h"
 #include "slab/guard.h"
@@ -91,14 +92,21 @@ struct hhi_cache {
     // Empty slabs held back (kept_slabs.h): slots, and what the owner remembers of them.
     _Atomic(struct hhi_slab *) kept[HHI_KEPT_SLABS];
     uint8_t kept_class[HHI_KEPT_SLABS];
-    bool kept_some;              // a slot may be filled; false: none is, only the owner fills them
+    uint32_t kept_filled;        // bits of slots that may be filled; the others are not
+    uint32_t kept_granules;      // of the slabs the owner believes there
     bool kept_full;              // no slot was empty when the owner looked last
     uint32_t kept_unnoted_bytes; // kept since the sweeper was told last
     // Pushed to by other threads: a line of its own.
     _Atomic(struct hhi_slab *) inbox __attribute__((aligned(HH_CACHE_LINE_BYTES)));
 };
 
-enum { HHI_RECENT_CACHES = 64 };
+enum { HHI_RECENT_CACHES = 32 };
+
+// A heap's id is never used again, so an entry of a heap that has ended matches no other.
+struct hhi_recent {
+    uint64_t heap_id;
+    struct hhi_cache *cache; // of that heap
+};
 
 enum hhi_thread_state {
     HHI_THREAD_RUNNING = 1, // some thread's hhi_self
@@ -107,7 +115,7 @@ enum hhi_thread_state {
 
 struct hhi_thread {
     struct hhi_cache main; // first: &thread->main is the address of the record
-    struct hhi_cache *recent[HHI_RECENT_CACHES];
+    struct hhi_recent recent[HHI_RECENT_CACHES];
     struct hhi_cache **table; // capacity is a power of two, or NULL
     uint32_t table_capacity, table_used;
     struct hhi_cache **old_table; // of the same capacity, for the next time, or NULL
@@ -122,8 +130,22 @@ struct hhi_thread {
     uint32_t slow_events;           // for ticks
 };
 
+// Offset of the entry of a heap's id in struct hhi_thread.
+#define HHI_RECENT_BYTES(heap_id)                                                                  \
+    (offsetof(struct hhi_thread, recent) +                                                         \
+     (heap_id) % HHI_RECENT_CACHES * sizeof(struct hhi_recent))
+
+static inline struct hhi_recent *
+hhi_recent_of(struct hhi_thread *thread, const struct hhi_heap_key *key)
+{
+    return (struct hhi_recent *)(void *)((char *)thread + key->recent_bytes);
+}
+
 struct hh_heap {
-    uint64_t id;
+    union {
+        struct hhi_heap_key key;
+        uint64_t id; // the key's
+    };
     uint32_t flags;       // HHI_HEAP_*
     struct hhi_lock lock; // rank: heap
     struct hhi_budget budget;

@@ -13,8 +13,8 @@
 #include "meta/meta_arena.h"
 
 _Static_assert(offsetof(struct hhi_host_malloc, table) == 0, "the table is the interface");
-_Static_assert(offsetof(struct hhi_host_malloc, heap) == 8, "the picture in host_malloc.h");
-_Static_assert(sizeof(struct hhi_host_malloc) == 32, "the picture in host_malloc.h");
+_Static_assert(offsetof(struct hhi_host_malloc, key) == 8, "the picture in host_malloc.h");
+_Static_assert(sizeof(struct hhi_host_malloc) == 48, "the picture in host_malloc.h");
 
 static inline struct hhi_host_malloc *
 malloc_object(IHostMalloc *self)
@@ -49,7 +49,7 @@ malloc_alloc(IHostMalloc *self, size_t size_bytes, uint32_t level, void **block)
 {
     void *taken;
     if (hh_unlikely(block == NULL) ||
-        hh_unlikely(!hhi_heap_alloc_quick(malloc_object(self)->heap, size_bytes, &taken)))
+        hh_unlikely(!hhi_heap_alloc_quick(&malloc_object(self)->key, size_bytes, &taken)))
         return malloc_alloc_slow(self, size_bytes, level, block);
     *block = taken;
     return S_OK;
@@ -90,7 +90,7 @@ malloc_free_slow(IHostMalloc *self, void *block)
 static hh_hresult
 malloc_free(IHostMalloc *self, void *block)
 {
-    if (hh_likely(hhi_heap_free_quick(malloc_object(self)->heap, block)))
+    if (hh_likely(hhi_heap_free_quick(&malloc_object(self)->key, block)))
         return S_OK;
     return malloc_free_slow(self, block);
 }
@@ -144,6 +144,7 @@ hhi_host_malloc_create(bool executable, IHostMalloc **out)
         return E_OUTOFMEMORY;
     }
     object->heap = heap;
+    object->key = hhi_heap_key(heap);
     // relaxed: the object is not given out yet.
     hh_store_relaxed(&object->references.count, 1);
     // order: acquire [HD-2] if a dying thread was here before us we see the dead bit below.
@@ -177,6 +178,7 @@ malloc_object_end(struct hhi_host_malloc *object)
     // relaxed: an exchange hands on what a dying thread released with its own [HD-2].
     (void)hh_exchange_relaxed(&object->table, &hhi_host_malloc_dead);
     object->heap = NULL;
+    object->key.id = HHI_HEAP_ID_ENDED;
     hhi_heap_orphan(heap);
     // order: release [HM-1] the old life is over in all fields.
     hh_store_release(&object->taken, 0);

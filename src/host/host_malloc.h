@@ -6,10 +6,11 @@
  *
  *    offset  field
  *    0       table       what the caller sees as IHostMalloc.lpVtbl
- *    8       heap        one load away from the object: Alloc and Free start with it
- *    16      references  ends the object at 0
- *    20      taken       1 while the object is somebody's
- *    24      next        the object made before this one (host_dead.h)
+ *    8       key         of the heap: Alloc and Free start with it
+ *    24      heap
+ *    32      references  ends the object at 0
+ *    36      taken       1 while the object is somebody's
+ *    40      next        the object made before this one (host_dead.h)
  *
  * Objects come from the meta arena and never go back to it. An ended object is used again for the
  * next CreateMalloc, with a new heap: blocks carry their heap's identity, not the object's address,
@@ -34,6 +35,7 @@
 struct hhi_host_malloc {
     _Atomic(const IHostMallocVtbl *)
         table;                        // maker and hhi_host_die [HD-2]; callers read it plainly
+    struct hhi_heap_key key;          // as heap
     struct hh_heap *heap;             // written while nobody else has the object
     struct hhi_references references; // [HU-1]
     _Atomic(uint32_t) taken;          // [HM-1]

@@ -113,7 +113,7 @@ native_free_slow(hh_heap *heap, void *block)
 hh_status
 hh_heap_free(hh_heap *heap, void *block)
 {
-    if (hh_likely(hhi_heap_free_quick(heap, block)))
+    if (hh_likely(hhi_heap_free_quick(&heap->key, block)))
         return HH_OK;
     return native_free_slow(heap, block);
 }

@@ -37,9 +37,11 @@ aligned_refill(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 HH_NOINLINE static void *
 aligned_medium(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
-    void *block = hhi_cache_take_medium(&hhi_self->main, rounded_bytes);
-    return hh_likely(block != NULL) ? block
-                                    : aligned_refill(alignment_bytes, size_bytes, rounded_bytes);
+    void *block;
+    if (hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES) &&
+        hh_likely(hhi_cache_take_medium(&hhi_self->main, rounded_bytes, &block)))
+        return block;
+    return aligned_refill(alignment_bytes, size_bytes, rounded_bytes);
 }
 
 HH_SLOW static void *
@@ -59,8 +61,9 @@ aligned_refill_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounde
 HH_NOINLINE static void *
 aligned_medium_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
-    void *block = hhi_cache_take_medium(&hhi_self->main, rounded_bytes);
-    if (hh_likely(block != NULL))
+    void *block;
+    if (hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES) &&
+        hh_likely(hhi_cache_take_medium(&hhi_self->main, rounded_bytes, &block)))
         return block;
     return aligned_refill_or_errno(alignment_bytes, size_bytes, rounded_bytes);
 }

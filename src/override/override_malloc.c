@@ -60,7 +60,7 @@ hhi_override_malloc_medium(size_t size_bytes)
 HH_OVERRIDE void *
 malloc(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
 }
 
 HH_SLOW static void *
@@ -96,7 +96,7 @@ calloc(size_t count, size_t size_bytes)
     // A larger block may be known to read as zero already: that is for the slow path to tell.
     if (hh_unlikely(total_bytes > HHI_SMALL_MAX_BYTES))
         return override_calloc_medium(total_bytes);
-    void *block = hhi_malloc_fast(total_bytes, override_calloc_refill);
+    void *block = hhi_malloc_fast(total_bytes, override_calloc_medium, override_calloc_refill);
     return block == NULL ? NULL : memset(block, 0, total_bytes);
 }
 
@@ -110,17 +110,28 @@ override_free_slow(void *block)
         hhi_bad_block_raise("free", block, why, 0);
 }
 
+// NULL, and what lies outside of the window.
+HH_NOINLINE static void
+override_free_outside(void *block)
+{
+    if (block != NULL)
+        override_free_slow(block);
+}
+
 HH_NOINLINE static void
 override_free_elsewhere(void *block)
 {
-    if (block != NULL && hh_unlikely(!hhi_free_elsewhere(hhi_self, block)))
+    if (hh_unlikely(!hhi_free_elsewhere(hhi_self, block)))
         override_free_slow(block);
 }
 
 HH_OVERRIDE void
 free(void *block)
 {
-    if (hh_unlikely(!hhi_cache_free_local(&hhi_self->main, block)))
+    size_t granule = hhi_granule_of(block);
+    if (hh_unlikely(granule >= hhi_window.granules))
+        override_free_outside(block);
+    else if (hh_unlikely(!hhi_cache_free_in_window(&hhi_self->main, block, granule, false, 0)))
         override_free_elsewhere(block);
 }
 
@@ -152,18 +163,35 @@ override_resize_traced(const char *function, void *block, size_t size_bytes)
     return result;
 }
 
-// realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
 HH_NOINLINE static void *
-override_resize(const char *function, void *block, size_t size_bytes)
+override_resize_slow(const char *function, void *block, size_t size_bytes)
 {
-    if (block == NULL)
-        return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium);
-    if (hhi_trace_on())
-        return override_resize_traced(function, block, size_bytes);
-    size_t block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
-    if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
-        return block;
     return override_resize_block(function, block, size_bytes);
+}
+
+/*
+ * realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
+ * block_bytes: of a live block in a slab of one granule that the calling thread owns, else 0.
+ */
+HH_NOINLINE static void *
+override_resize(const char *function, void *block, size_t size_bytes, size_t block_bytes)
+{
+    if (block_bytes == 0) {
+        if (block == NULL)
+            return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium,
+                                   hhi_override_malloc_slow);
+        if (hhi_trace_on())
+            return override_resize_traced(function, block, size_bytes);
+        block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+        if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
+            return block;
+    }
+    if (hh_likely(size_bytes > block_bytes && block_bytes != 0)) {
+        void *moved = hhi_malloc_grow(block, block_bytes, size_bytes);
+        if (hh_likely(moved != NULL))
+            return moved;
+    }
+    return override_resize_slow(function, block, size_bytes);
 }
 
 HH_OVERRIDE HH_NOINLINE void *
@@ -173,7 +201,7 @@ realloc(void *block, size_t size_bytes)
     size_t block_bytes = hhi_cache_block_bytes(&hhi_self->main, block);
     if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
         return block;
-    return override_resize("realloc", block, size_bytes);
+    return override_resize("realloc", block, size_bytes, block_bytes);
 }
 
 HH_OVERRIDE void *
@@ -184,7 +212,7 @@ reallocarray(void *block, size_t count, size_t size_bytes)
         return hhi_override_no_memory();
     if (block == NULL)
         return realloc(NULL, total_bytes); // by its name, which valgrind replaces; not this one
-    return override_resize("reallocarray", block, total_bytes);
+    return override_resize("reallocarray", block, total_bytes, 0);
 }
 
 HH_NOINLINE static size_t

@@ -119,7 +119,7 @@ HH_OVERRIDE void *_Znwm(size_t size_bytes);
 HH_OVERRIDE void *
 _Znwm(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_medium);
+    return hhi_malloc_fast(size_bytes, new_medium, new_slow);
 }
 
 // operator new[](size)
@@ -127,7 +127,7 @@ HH_OVERRIDE void *_Znam(size_t size_bytes);
 HH_OVERRIDE void *
 _Znam(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_medium);
+    return hhi_malloc_fast(size_bytes, new_medium, new_slow);
 }
 
 // operator new(size, nothrow)
@@ -136,7 +136,7 @@ HH_OVERRIDE void *
 _ZnwmRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
 }
 
 // operator new[](size, nothrow)
@@ -145,7 +145,7 @@ HH_OVERRIDE void *
 _ZnamRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
 }
 
 // operator new(size, align)

@@ -133,6 +133,20 @@ hhi_slab_collect(struct hhi_slab *slab)
     return collected;
 }
 
+bool
+hhi_slab_is_idle(struct hhi_slab *slab)
+{
+    static_assert((HHI_LINK_REMOTE | 1) == HHI_LINK_LIVE, "one comparison finds both");
+    _Atomic uint64_t *words = links_words(slab);
+    for (uint32_t base = 0; base < slab->init; base += LINKS_PER_WORD) {
+        // relaxed: only the owner makes a block LIVE, and a block that is not is never marked.
+        uint64_t word = hh_load_relaxed(&words[base / LINKS_PER_WORD]);
+        if (lanes_equal(word | LANE_LOW, HHI_LINK_LIVE) != 0)
+            return false;
+    }
+    return true;
+}
+
 uint32_t
 hhi_slab_count_live(struct hhi_slab *slab)
 {

@@ -258,6 +258,8 @@ void hhi_slab_retire_large(struct hhi_slab *slab);
 
 // Turn REMOTE blocks into free ones on the list `freed` (I4). Returns how many.
 uint32_t hhi_slab_collect(struct hhi_slab *slab);
+// Whether no block is LIVE and none is REMOTE, for the owner: then no mark can come any more.
+bool hhi_slab_is_idle(struct hhi_slab *slab);
 // Count LIVE blocks; exact for the owner while no other thread frees.
 uint32_t hhi_slab_count_live(struct hhi_slab *slab);
 // Forget both lists and make them anew from the links: all blocks below init that are not live.

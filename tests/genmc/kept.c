@@ -23,7 +23,6 @@
 #endif
 #define hhi_sweep_comes proof_sweep_comes
 #define hhi_sweep_note proof_sweep_note
-#define hhi_os_clock_ms proof_clock_ms
 #define hhi_heap_retire_unnoted proof_retire
 #include "heap/kept_slabs.c"
 
@@ -42,12 +41,6 @@ void
 proof_sweep_note(size_t size_bytes)
 {
     (void)size_bytes;
-}
-
-uint64_t
-proof_clock_ms(void)
-{
-    return 1;
 }
 
 // Whoever takes the slab uses its record; once.

@@ -119,12 +119,14 @@ scene_run(void)
     for (int slot = 0; slot < 16; slot++)
         table[slot] = NULL;
     for (int slot = 0; slot < HHI_RECENT_CACHES; slot++)
-        thread->recent[slot] = &hhi_cache_none;
+        recent_set(&thread->recent[slot], 0, &hhi_cache_none);
     ending.id = next_heap.id = 2;
     ending.caches = next_heap.caches = NULL;
     do // the next one's place is behind the ended one's
         next_heap.id++;
     while (table_slot(thread, next_heap.id) != table_slot(thread, ending.id));
+    ending.key.recent_bytes = HHI_RECENT_BYTES(ending.id);
+    next_heap.key.recent_bytes = HHI_RECENT_BYTES(next_heap.id);
     if (hhi_cache_get(thread, &ending) == NULL)
         abort();
     PROOF_RUN(ender, user);
@@ -142,7 +144,7 @@ static void *
 walker(void *arg)
 {
     for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL; thread = thread->next_all)
-        assert(thread->guard.registered && thread->recent[0] != NULL);
+        assert(thread->guard.registered && thread->recent[0].cache != NULL);
     return arg;
 }
 

@@ -232,6 +232,43 @@ a_large_block_grows_where_it_lies(void **state)
     give(block);
 }
 
+static void
+a_block_that_grows_beyond_32_kib_seldom_moves(void **state)
+{
+    (void)state;
+    char *block = core_alloc(heap, 32768);
+    core_fill(block, 32768, 9);
+    int moves = 0;
+    for (size_t size_bytes = 32768 + 16384; size_bytes <= (size_t)3 << 20; size_bytes += 16384) {
+        void *moved;
+        assert_int_equal(hhi_heap_realloc(heap, block, size_bytes, HHI_LEVEL_TASK, &moved), 0);
+        moves += moved != block;
+        block = moved;
+        block[size_bytes - 1] = 1;
+    }
+    assert_true(moves <= 3);
+    assert_true(core_holds(block, 32768, 9));
+    give(block);
+}
+
+// However much room it was given.
+static void
+a_block_that_grew_is_freed_with_the_size_it_grew_to(void **state)
+{
+    (void)state;
+    for (size_t old_bytes = 16; old_bytes < 400000; old_bytes = old_bytes * 9 / 8 + 3) {
+        void *block = core_alloc(heap, old_bytes);
+        for (size_t more = 0; more < 3; more++) {
+            size_t size_bytes = usable(block) + 1 + usable(block) * more / 7;
+            void *moved;
+            assert_int_equal(hhi_heap_realloc(heap, block, size_bytes, HHI_LEVEL_TASK, &moved), 0);
+            assert_int_equal(hhi_heap_free_sized(heap, moved, size_bytes), 0);
+            block = core_alloc(heap, old_bytes);
+        }
+        give(block);
+    }
+}
+
 static intptr_t (*kernel_remap)(void *, size_t, size_t, int, void *);
 static unsigned remaps;
 static bool remap_refused;
@@ -572,6 +609,8 @@ main(void)
         HEAP_TEST(aligned_blocks_are_aligned),
         HEAP_TEST(resizing_keeps_contents),
         HEAP_TEST(a_large_block_grows_where_it_lies),
+        HEAP_TEST(a_block_that_grows_beyond_32_kib_seldom_moves),
+        HEAP_TEST(a_block_that_grew_is_freed_with_the_size_it_grew_to),
         HEAP_TEST(a_large_block_in_the_way_is_moved_without_copying),
         HEAP_TEST(a_resize_that_is_refused_leaves_the_block),
         HEAP_TEST(a_free_with_a_size_checks_it),
