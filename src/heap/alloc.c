@@ -30,6 +30,15 @@ enum {
 
 // ---- Allocation ---------------------------------------------------------------------------------
 
+// Whether a block that was just taken reads as zero. A sampled block is of no slab.
+static bool
+block_is_fresh(const void *block)
+{
+    unsigned kind;
+    const struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    return slab != NULL && slab->head_fresh;
+}
+
 // A block of a class from a record's cache. *fresh: it reads as zero.
 static void *
 class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index, unsigned level,
@@ -44,7 +53,7 @@ class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index
         block = hhi_bin_take(bin, bin->head);
     else
         block = hhi_cache_refill(cache, class_index, level);
-    *fresh = block != NULL && hhi_bin_fresh(bin);
+    *fresh = block != NULL && block_is_fresh(block);
     return block;
 }
 
@@ -381,13 +390,17 @@ resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
 
 /*
  * A block that has to move in order to grow gets a quarter more than it had, if that is more than
- * what was asked for: who grows in small steps comes again, and every move copies everything.
+ * what was asked for: who grows in small steps comes again, and every move copies everything. Up to
+ * the next of four sizes per doubling, whatever it began with: blocks that grow then pass through
+ * few classes, and the same ones. Each class they pass through keeps a block of memory.
  */
 static size_t
 size_to_move_to(size_t old_bytes, size_t size_bytes)
 {
     size_t roomy_bytes = old_bytes + old_bytes / 4;
-    return size_bytes > old_bytes && size_bytes < roomy_bytes ? roomy_bytes : size_bytes;
+    if (size_bytes <= old_bytes || size_bytes >= roomy_bytes)
+        return size_bytes;
+    return hh_align_up(roomy_bytes, (size_t)1 << (hh_log2_floor(roomy_bytes - 1) - 2));
 }
 
 // A block to move to. One that is large already is likely to grow on, and has room behind it as a

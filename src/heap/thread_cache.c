@@ -3,6 +3,7 @@
 #include "heap/thread_cache.h"
 
 #include <limits.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "heap/inbox.h"
@@ -375,7 +376,7 @@ cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
     return slab;
 }
 
-// The next slab to take blocks from, in no list. NULL: refused.
+// The next slab to take blocks from, in no list. NULL: refused, or the class is a new one.
 static struct hhi_slab *
 cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
@@ -388,9 +389,62 @@ cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
         slab = cache_adopt_shared(cache, class_index);
     if (slab == NULL)
         slab = cache_adopt_orphaned(cache, class_index);
-    if (slab == NULL)
+    if (slab == NULL && cache->shared_use[class_index] == HHI_COARSE_BLOCKS)
         slab = cache_carve(cache, class_index, level);
     return slab;
+}
+
+static void *
+bin_take(struct hhi_bin *bin)
+{
+    uint32_t index = bin->head;
+    // relaxed (both): the owner's own list.
+    bin->head = hh_load_relaxed(&bin->links[index]);
+    hh_store_relaxed(&bin->links[index], HHI_LINK_LIVE);
+    return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
+}
+
+// Make the bin's list from slabs that are carved already and at hand. False: nothing is free.
+static bool
+bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_bin *bin = &cache->bins[class_index];
+    struct hhi_slab *slab = hhi_bin_slab(bin);
+    while (slab == NULL || !bin_load(bin, slab)) {
+        if (slab != NULL)
+            slab_becomes_full(slab);
+        bin->number = 0;
+        slab = cache_pop_partial(cache, class_index);
+        if (slab == NULL)
+            slab = cache_adopt_shared(cache, class_index);
+        if (slab == NULL)
+            return false;
+        bin_install(bin, slab);
+    }
+    return true;
+}
+
+/*
+ * A class has no slab: it is new, and a coarser one serves its first blocks; or there is no memory
+ * for a slab, and a coarser one may still have a block.
+ */
+HH_NOINLINE static void *
+cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    unsigned coarse = hhi_class_coarse(class_index);
+    struct hhi_bin *bin = &cache->bins[coarse];
+    uint8_t *use = &cache->shared_use[class_index];
+    if (*use == HHI_COARSE_BLOCKS) {
+        bool ready =
+            coarse != class_index && (bin->head < HHI_LINK_END || bin_fill_carved(cache, coarse));
+        return ready ? bin_take(bin) : NULL;
+    }
+    if (coarse == class_index || *use >= HHI_COARSE_BYTES / hhi_class_bytes(class_index)) {
+        *use = HHI_COARSE_BLOCKS;
+        return hhi_cache_refill(cache, class_index, level);
+    }
+    ++*use;
+    return bin->head < HHI_LINK_END ? bin_take(bin) : hhi_cache_refill(cache, coarse, level);
 }
 
 void *
@@ -401,7 +455,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
     // Blocks that come back are warmer than blocks never used.
     if (slab != NULL && slab->freed == HHI_LINK_END) {
         // Here and not above: the refills that find freed blocks are many, and cost nothing more.
-        // relaxed: see hhi_sample_take. The caller looks at the bin's slab, so there must be one.
+        // relaxed: see hhi_sample_take.
         if (hh_unlikely(hh_load_relaxed(&hhi_sample_every) != 0)) {
             void *block = hhi_sample_take(cache->heap, class_index);
             if (block != NULL)
@@ -416,14 +470,10 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
         bin->number = 0;
         slab = cache_next_slab(cache, class_index, level);
         if (slab == NULL)
-            return NULL;
+            return cache_take_coarse(cache, class_index, level);
         bin_install(bin, slab);
     }
-    uint32_t index = bin->head;
-    // relaxed (both): the owner's own list.
-    bin->head = hh_load_relaxed(&bin->links[index]);
-    hh_store_relaxed(&bin->links[index], HHI_LINK_LIVE);
-    return (void *)(bin->base + (uintptr_t)index * bin->block_bytes);
+    return bin_take(bin);
 }
 
 // ---- A cache as a whole -------------------------------------------------------------------------
@@ -508,6 +558,7 @@ hhi_cache_reset(struct hhi_cache *cache)
     hhi_kept_forget(cache);
     cache->partial_bytes = 0;
     cache->shared_all = false;
+    memset(cache->shared_use, 0, sizeof cache->shared_use);
     hhi_inbox_reset(cache);
 }
 

@@ -66,7 +66,7 @@ hhi_bin_slab(const struct hhi_bin *bin)
 }
 
 // Whether the blocks a bin hands out read as zero. The bin has a slab, as one has whose list is not
-// empty or was a moment ago.
+// empty.
 static inline bool
 hhi_bin_fresh(const struct hhi_bin *bin)
 {
@@ -85,6 +85,7 @@ struct hhi_cache {
     unsigned arrived_turn;                 // class last asked by hhi_inbox_take_any
     size_t partial_bytes;                  // size of the slabs in partial
     bool shared_all;                       // nothing was taken from a slab since all were shared
+    uint8_t shared_use[HHI_CLASSES];       // blocks that a coarser class served for this one
     struct hh_heap *heap;                  // fixed while heap_id is
     _Atomic(struct hhi_thread *) thread;   // fixed once made
     _Atomic uint64_t heap_id;       // 0 = the heap has ended, the cache may be used again [TC-1]
@@ -206,7 +207,7 @@ struct hhi_cache *hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
 // The same without making one.
 struct hhi_cache *hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap);
 
-// A block of class_index, when the bin's list is empty. NULL: refused.
+// A block for class_index, or a little larger, when the bin's list is empty. NULL: refused.
 void *hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level);
 // credit of a slab of this thread has run out.
 void hhi_slab_event(struct hhi_slab *slab);

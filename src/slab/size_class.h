@@ -14,7 +14,9 @@
  *   .. 32 KiB        256 KiB     28 .. 8
  *   .. 256 KiB       2 MiB       56 .. 8
  *
- * A large slab costs no memory for blocks never handed out, so all of them may be generous.
+ * A large slab costs no memory for blocks never handed out, so all of them may be generous. But the
+ * first block of a class costs a page, a record and a part of an array of links. Where a thread has
+ * asked for a class a few times only, classes share slabs: see hhi_class_coarse.
  */
 #ifndef HHI_SLAB_SIZE_CLASS_H
 #define HHI_SLAB_SIZE_CLASS_H
@@ -24,6 +26,9 @@
 #include "region/window.h"
 
 enum {
+    HHI_COARSE_MAX_BYTES = 2 * 1024, // largest class that shares slabs while it is new
+    HHI_COARSE_BYTES = 2 * 1024,     // of a class, served from shared slabs before it has its own,
+    HHI_COARSE_BLOCKS = 8,           // and no more blocks than that
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,
     HHI_SMALL_CLASSES = 64,
@@ -77,6 +82,33 @@ static inline uint32_t
 hhi_class_blocks(unsigned class_index)
 {
     return (hhi_class_granules(class_index) << HHI_GRANULE_SHIFT) / hhi_class_bytes(class_index);
+}
+
+/*
+ * The class whose slabs serve class_index while few blocks of it were asked for: four steps per
+ * doubling instead of sixteen or eight, so that at most a quarter of a block is unused (a third at
+ * 48 bytes). A class that serves itself has itself.
+ */
+static inline unsigned
+hhi_class_coarse(unsigned class_index)
+{
+    if (class_index <= 8)
+        return class_index <= 2 ? class_index : (class_index + 1) & ~1u;
+    if (class_index <= HHI_SMALL_CLASSES) {
+        unsigned step = 1u << (hh_log2_floor(class_index - 1) - 2);
+        return (class_index + step - 1) & ~(step - 1);
+    }
+    if (hhi_class_bytes(class_index) > HHI_COARSE_MAX_BYTES)
+        return class_index;
+    return class_index + (class_index - HHI_SMALL_CLASSES) % 2;
+}
+
+// How many blocks of a class the coarser one serves.
+static inline unsigned
+hhi_class_coarse_blocks(unsigned class_index)
+{
+    unsigned blocks = HHI_COARSE_BYTES / hhi_class_bytes(class_index);
+    return blocks < HHI_COARSE_BLOCKS ? blocks : HHI_COARSE_BLOCKS;
 }
 
 #endif

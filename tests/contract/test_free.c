@@ -180,12 +180,12 @@ static void
 a_reused_address_is_freed_again(void **state)
 {
     (void)state;
-    void *block = test_heap_alloc(heap, 40);
+    void *block = test_heap_alloc(heap, 64);
     assert_int_equal(test_heap_free(heap, block), S_OK);
     void *blocks[10000];
     size_t count = 0;
     while (count < COUNT_OF(blocks) && (count == 0 || blocks[count - 1] != block))
-        blocks[count++] = test_heap_alloc(heap, 40);
+        blocks[count++] = test_heap_alloc(heap, 64);
     assert_ptr_equal(blocks[count - 1], block);
     while (count-- > 0)
         assert_int_equal(test_heap_free(heap, blocks[count]), S_OK);

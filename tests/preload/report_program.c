@@ -13,7 +13,7 @@ PLAIN_FUNCTION(hh_status, hh_heap_create, (const hh_heap_options *options, hh_he
                (options, heap))
 PLAIN_FUNCTION(void *, hh_heap_alloc, (hh_heap * heap, size_t size_bytes), (heap, size_bytes))
 
-enum { SIZE = 800, LARGE = 1 << 20 };
+enum { SIZE = 896, LARGE = 1 << 20 };
 
 static char *volatile first, *volatile block, *volatile last;
 

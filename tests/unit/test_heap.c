@@ -413,6 +413,60 @@ refused_frees_are_counted(void **state)
 }
 
 static void
+the_first_blocks_of_classes_close_to_each_other_lie_in_one_slab(void **state)
+{
+    (void)state;
+    void *blocks[16];
+    hh_heap_stats stats;
+    // Sixteen classes between 512 and 768 bytes.
+    for (size_t i = 0; i < 16; i++)
+        blocks[i] = core_alloc(heap, 528 + 16 * i);
+    hhi_heap_get_stats(heap, &stats);
+    assert_int_equal(stats.slab_count, 2);
+    for (size_t i = 0; i < 16; i++) {
+        assert_in_range(usable(blocks[i]), 528 + 16 * i, (528 + 16 * i) * 5 / 4);
+        give(blocks[i]);
+    }
+    caches_check();
+}
+
+static void
+a_class_that_is_asked_for_often_has_slabs_of_its_own(void **state)
+{
+    (void)state;
+    size_t first = 0, last = 0;
+    for (size_t i = 0; i < hhi_class_coarse_blocks(hhi_class_of(528)) + 1; i++) {
+        void *block = core_alloc(heap, 528);
+        last = usable(block);
+        first = i == 0 ? last : first;
+        give(block);
+    }
+    assert_int_equal(first, 640);
+    assert_int_equal(last, 528);
+    caches_check();
+}
+
+static void
+the_first_zeroed_blocks_of_a_class_read_as_zero(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        // A block of the class that serves it, dirty; the next is never used.
+        char *block = core_alloc(heap, 640);
+        core_fill(block, 640, 7);
+        give(block);
+        char *zeroed = hhi_heap_alloc_zeroed(heap, 528, HHI_LEVEL_TASK), *next;
+        next = hhi_heap_alloc_zeroed(heap, 530, HHI_LEVEL_TASK);
+        for (int k = 0; k < 528; k++)
+            assert_int_equal(zeroed[k] | next[k], 0);
+        memset(zeroed, 1, 528);
+        memset(next, 1, 528);
+        give(zeroed);
+        give(next);
+    }
+}
+
+static void
 figures_follow_what_is_done(void **state)
 {
     (void)state;
@@ -420,13 +474,16 @@ figures_follow_what_is_done(void **state)
     hhi_heap_get_stats(heap, &stats);
     assert_int_equal(stats.slab_count + stats.live_blocks + stats.committed_bytes, 0);
     void *small[100], *large = core_alloc(heap, 700000);
-    for (int i = 0; i < 100; i++)
+    size_t small_bytes = 0;
+    for (int i = 0; i < 100; i++) {
         small[i] = core_alloc(heap, 1000);
+        small_bytes += usable(small[i]);
+    }
     hhi_heap_get_stats(heap, &stats);
     assert_int_equal(stats.live_blocks, 101);
     assert_int_equal(stats.large_blocks, 1);
     assert_int_equal(stats.large_bytes, usable(large));
-    assert_int_equal(stats.live_bytes, 100 * usable(small[0]) + usable(large));
+    assert_int_equal(stats.live_bytes, small_bytes + usable(large));
     assert_true(stats.committed_bytes >= stats.live_bytes);
     assert_int_equal(stats.slabs_carved - stats.slabs_retired, stats.slab_count);
     give(large);
@@ -617,6 +674,9 @@ main(void)
         HEAP_TEST(a_free_with_an_alignment_checks_it),
         HEAP_TEST(an_address_is_judged_by_what_lies_there),
         HEAP_TEST(refused_frees_are_counted),
+        HEAP_TEST(the_first_blocks_of_classes_close_to_each_other_lie_in_one_slab),
+        HEAP_TEST(a_class_that_is_asked_for_often_has_slabs_of_its_own),
+        HEAP_TEST(the_first_zeroed_blocks_of_a_class_read_as_zero),
         HEAP_TEST(figures_follow_what_is_done),
         HEAP_TEST(a_walk_ends_when_it_is_told_to),
         HEAP_TEST(a_hard_limit_holds_and_frees_make_room),
