@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "heap/debug_blocks.h"
+#include "heap/growth.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
@@ -57,6 +58,14 @@ class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index
     return block;
 }
 
+HH_NOINLINE static void
+large_growth_purge(struct hhi_thread *thread, struct hh_heap *heap)
+{
+    struct hhi_cache *cache = hhi_cache_find(thread, heap);
+    if (cache != NULL)
+        hhi_growth_purge(cache);
+}
+
 // Any size; alignment_bytes at most a granule's when size_bytes is served from a slab.
 static void *
 block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
@@ -65,11 +74,14 @@ block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
     if (thread == NULL)
         return NULL;
     void *block;
-    if (size_bytes > hhi_slab_limit_bytes)
+    if (size_bytes > hhi_slab_limit_bytes) {
         block = hhi_heap_alloc_large(heap, size_bytes, 1, level, fresh);
-    else
-        block =
-            class_take(thread, heap, hhi_class_of(size_bytes == 0 ? 1 : size_bytes), level, fresh);
+        if (hhi_growth_is_due())
+            large_growth_purge(thread, heap);
+    } else {
+        unsigned class_index = hhi_class_of(size_bytes == 0 ? 1 : size_bytes);
+        block = class_take(thread, heap, class_index, level, fresh);
+    }
     hhi_thread_return(thread);
     return block;
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "heap/debug_blocks.h"
+#include "heap/growth.h"
 #include "heap/heap_list.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
@@ -102,7 +103,10 @@ heap_is_executable(const struct hh_heap *heap)
 static void
 account_run(size_t size_bytes, uint32_t clean_granules)
 {
-    hhi_limit_discharge(size_bytes - ((size_t)clean_granules << HHI_GRANULE_SHIFT));
+    size_t clean_bytes = (size_t)clean_granules << HHI_GRANULE_SHIFT;
+    hhi_limit_discharge(size_bytes - clean_bytes);
+    if (clean_bytes != 0)
+        hhi_growth_count(clean_bytes);
 }
 
 struct hhi_slab *
@@ -139,6 +143,9 @@ hhi_heap_retire_unnoted(struct hhi_slab *slab)
     runs_remove_locked(heap, slab);
     hhi_lock_leave(&heap->lock);
     hhi_budget_discharge_heap(&heap->budget, size_bytes);
+    if (hh_unlikely(slab->look > HHI_LOOK_MASK))
+        // Its run counts as one that uses memory.
+        hhi_growth_count_again(hhi_slab_purged_bytes(slab));
     hhi_slab_retire(slab);
     return size_bytes;
 }
@@ -253,7 +260,7 @@ hhi_heap_share_slab(struct hhi_slab *slab)
 {
     // relaxed: the slab is in no list yet.
     hh_store_relaxed(&slab->stamp_ms, (uint32_t)hhi_os_clock_ms());
-    slab->purged = false; // blocks may have been freed since
+    hhi_slab_set_look(slab, HHI_LOOK_NEXT); // blocks may have been freed since
     size_t size_bytes = slab_bytes(slab);
     hhi_heap_return_shared(slab);
     hhi_sweep_note(size_bytes);

@@ -54,7 +54,7 @@ stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
 
 // A slab in our hands: nobody owns it, no list holds it, we have its token.
 static void
-pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
+shared_slab_purge(struct hhi_slab *slab, struct hhi_purge_budget *budget)
 {
     // order: seq_cst [SL-2] before the look at the links: either it finds a mark, or the mark's maker
     // finds 0 here and leads to another look.
@@ -65,8 +65,16 @@ pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
         return;
     }
     slab->head_fresh = false;
-    pass->purged_bytes += hhi_slab_purge_owned(slab);
+    hhi_slab_purge_within(slab, budget);
     hhi_heap_return_shared(slab);
+}
+
+static void
+pass_shared_slab(struct sweep_pass *pass, struct hhi_slab *slab)
+{
+    struct hhi_purge_budget budget = {SIZE_MAX, UINT32_MAX};
+    shared_slab_purge(slab, &budget);
+    pass->purged_bytes += SIZE_MAX - budget.bytes;
 }
 
 static bool
@@ -75,7 +83,7 @@ shared_slab_is_due(void *arg, struct hhi_slab *slab)
     struct sweep_pass *pass = arg;
     // relaxed: a hint.
     bool touched = (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
-    if (slab->purged && !touched)
+    if (hhi_slab_look(slab) == HHI_LOOK_DONE && !touched)
         return false;
     // relaxed: stored before the slab was shared, under the lock that is held.
     if (!stamp_is_old(pass, hh_load_relaxed(&slab->stamp_ms))) {
@@ -100,6 +108,37 @@ pass_heap_shared(struct sweep_pass *pass, struct hh_heap *heap)
             }
         }
     }
+}
+
+static bool
+shared_slab_is_stale(void *arg, struct hhi_slab *slab)
+{
+    (void)arg;
+    // relaxed: a hint.
+    return hhi_slab_look(slab) != HHI_LOOK_DONE ||
+           (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
+}
+
+void
+hhi_sweep_shared_stale(struct hh_heap *heap, struct hhi_purge_budget *budget)
+{
+    size_t bytes_before = budget->bytes;
+    // relaxed (here and below): hints.
+    uint32_t class_index = hh_load_relaxed(&heap->stale_class);
+    for (unsigned classes = 1; classes < HHI_CLASSES && !hhi_purge_budget_is_spent(budget);) {
+        struct hhi_slab *next,
+            *slab = hhi_heap_take_shared_if(heap, class_index, shared_slab_is_stale, NULL);
+        if (slab == NULL) {
+            class_index = class_index % (HHI_CLASSES - 1) + 1;
+            classes++;
+        }
+        for (; slab != NULL; slab = next) {
+            next = slab->next;
+            shared_slab_purge(slab, budget);
+        }
+    }
+    hh_store_relaxed(&heap->stale_class, class_index);
+    hh_fetch_add_relaxed(&sweep.purged_in_slabs, bytes_before - budget->bytes);
 }
 
 // ---- Threads ------------------------------------------------------------------------------------
@@ -192,6 +231,13 @@ purge_runs(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
     hhi_limit_discharge(purged_bytes); // retained memory counts until it is given back
     hhi_lock_leave(&sweep.purge_lock);
     return purged_bytes;
+}
+
+void
+hhi_sweep_runs(struct hhi_purge_budget *budget)
+{
+    size_t purged_bytes = purge_runs(HHI_RUN_ALL, 0, budget->bytes);
+    budget->bytes -= purged_bytes < budget->bytes ? purged_bytes : budget->bytes;
 }
 
 static void

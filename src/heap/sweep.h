@@ -27,6 +27,9 @@
 
 #include "base/compiler.h"
 
+struct hh_heap;
+struct hhi_purge_budget;
+
 // size_bytes may have become unused: see to it that a sweep comes.
 void hhi_sweep_note(size_t size_bytes);
 // One full pass for hh_trim; also the calling thread's own slabs. Returns bytes given back.
@@ -35,6 +38,11 @@ size_t hhi_sweep_all(void);
 bool hhi_sweep_comes(void);
 // Give back what is free now, without looking into slabs that are in use. Returns bytes.
 size_t hhi_sweep_retained(void);
+// Give back free runs.
+void hhi_sweep_runs(struct hhi_purge_budget *budget);
+// Give back free pages inside shared slabs of a heap, as hhi_cache_purge_stale does. Any thread,
+// while the heap can not end.
+void hhi_sweep_shared_stale(struct hh_heap *heap, struct hhi_purge_budget *budget);
 // Bytes given back so far from inside of slabs (statistics).
 uint64_t hhi_sweep_purged_in_slabs(void);
 // Keep the sweeper out, and let it in again.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "heap/growth.h"
 #include "heap/inbox.h"
 #include "heap/kept_slabs.h"
 #include "heap/sample.h"
@@ -19,6 +20,7 @@ enum {
     ARRIVAL_LOOKS = 4,        // slabs looked through for one with enough blocks that came back
     CARVE_SETTLES = 4,        // slabs of any class looked at before another is carved
     SPARSE_DIVISOR = 4,       // a slab less than a quarter live may be shared
+    STALE_DIVISOR = 16,       // so much freed, and free pages are looked for again
 };
 // A thread keeps this much in partly used slabs before it shares sparse ones.
 #define SHARE_ABOVE_BYTES ((size_t)16 << 20)
@@ -131,6 +133,7 @@ partial_event(struct hhi_cache *cache, struct hhi_slab *slab)
     bool idle = hhi_slab_is_idle(slab);
     uint32_t live = idle ? 0 : hhi_slab_count_live(slab);
     uint32_t sparse = slab_block_count(slab) / SPARSE_DIVISOR;
+    hhi_slab_set_look(slab, HHI_LOOK_NEXT); // much was freed since the last one
     if (live == 0) {
         // No block is left to free locally; if the token is gone, the drain comes back here.
         slab->credit = 0;
@@ -273,12 +276,22 @@ bin_load(struct hhi_bin *bin, struct hhi_slab *slab)
     return true;
 }
 
+// Pages of the slab were given back and are going to be used again.
+HH_NOINLINE static void
+slab_used_again(struct hhi_slab *slab)
+{
+    hhi_growth_count_again(hhi_slab_purged_bytes(slab));
+    hhi_growth_check(slab_owner(slab));
+}
+
 static void
 bin_install(struct hhi_bin *bin, struct hhi_slab *slab)
 {
     slab->state = HHI_SLAB_CURRENT;
     slab->credit = HHI_CREDIT_NEVER;
-    slab->purged = false;
+    if (hh_unlikely(slab->look > HHI_LOOK_MASK))
+        slab_used_again(slab);
+    slab->look = HHI_LOOK_NEVER;
     bin->number = hhi_slab_granule(slab) + 1;
     slab_owner(slab)->shared_all = false;
     // relaxed (both): fixed while carved.
@@ -373,6 +386,7 @@ cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
     }
     if (slab != NULL)
         cache_adopt(cache, slab);
+    hhi_growth_check(cache);
     return slab;
 }
 
@@ -546,6 +560,53 @@ hhi_cache_purge(struct hhi_cache *cache)
         }
     }
     return purged_bytes;
+}
+
+/*
+ * Whether free pages should be looked for in a partial slab: it has been there since the last time
+ * at least, and they were not looked for yet, or much was freed since.
+ */
+static bool
+slab_is_stale(struct hhi_slab *slab)
+{
+    if (hhi_slab_look(slab) == HHI_LOOK_NEVER) {
+        hhi_slab_set_look(slab, HHI_LOOK_NEXT);
+        return false;
+    }
+    // relaxed: the owner's while the slab is partial.
+    int32_t freed = (int32_t)hh_load_relaxed(&slab->stamp_ms) - slab->credit;
+    return hhi_slab_look(slab) == HHI_LOOK_NEXT ||
+           freed >= (int32_t)(slab_block_count(slab) / STALE_DIVISOR + 1);
+}
+
+// The slab of a list that has not been allocated from for the longest time.
+static struct hhi_slab *
+partial_last(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_slab *slab = cache->partial[class_index];
+    while (slab != NULL && slab->next != NULL)
+        slab = slab->next;
+    return slab;
+}
+
+void
+hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget)
+{
+    for (unsigned classes = 0; classes < HHI_CLASSES; classes++) {
+        unsigned class_index = cache->stale_class;
+        for (struct hhi_slab *slab = partial_last(cache, class_index); slab != NULL;
+             slab = slab->previous) {
+            if (hhi_purge_budget_is_spent(budget))
+                return; // goes on in this class
+            if (!slab_is_stale(slab))
+                continue;
+            slab->head_fresh = false;
+            hhi_slab_purge_within(slab, budget);
+            // relaxed: as in slab_is_stale.
+            hh_store_relaxed(&slab->stamp_ms, (uint32_t)slab->credit);
+        }
+        cache->stale_class = (uint8_t)((class_index + 1) % HHI_CLASSES);
+    }
 }
 
 void

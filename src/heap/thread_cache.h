@@ -85,6 +85,7 @@ struct hhi_cache {
     unsigned arrived_turn;                 // class last asked by hhi_inbox_take_any
     size_t partial_bytes;                  // size of the slabs in partial
     bool shared_all;                       // nothing was taken from a slab since all were shared
+    uint8_t stale_class;                   // where the search for stale slabs goes on
     uint8_t shared_use[HHI_CLASSES];       // blocks that a coarser class served for this one
     struct hh_heap *heap;                  // fixed while heap_id is
     _Atomic(struct hhi_thread *) thread;   // fixed once made
@@ -164,6 +165,7 @@ struct hh_heap {
     char name[32];
     _Atomic uint64_t bad_frees;
     _Atomic uint32_t shared_count; // slabs in shared; a hint without the lock
+    _Atomic uint32_t stale_class;  // where the search for stale shared slabs goes on; a hint
 };
 
 extern struct hhi_thread hhi_thread_none; // of a thread that has no record yet
@@ -217,6 +219,9 @@ void hhi_cache_drain(struct hhi_cache *cache);
 void hhi_cache_share_all(struct hhi_cache *cache);
 // Give back the free pages inside the cache's slabs, and its empty slabs. Returns bytes.
 size_t hhi_cache_purge(struct hhi_cache *cache);
+// Give back free pages inside partial slabs in which they were not looked for since the last use or
+// the last large number of frees. Goes on where the last call's budget was spent.
+void hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget);
 // Forget the lists of all the cache's slabs and make them anew from the links.
 void hhi_cache_rebuild(struct hhi_cache *cache);
 // The heap has ended and its slabs are retired: make the cache ready for another heap.

@@ -136,7 +136,8 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
     slab->freed = slab->head = HHI_LINK_END;
     slab->init = 0;
     slab->credit = HHI_CREDIT_NEVER;
-    slab->purged = slab->head_fresh = false;
+    slab->look = HHI_LOOK_NEVER;
+    slab->head_fresh = false;
     slab->next = slab->previous = slab->inbox_next = NULL;
     slab->records = NULL;
 }

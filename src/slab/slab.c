@@ -221,26 +221,60 @@ stretches_purge(struct hhi_slab *slab, uint32_t end, bool (*want)(uint32_t link)
 }
 
 static bool
-link_is_free(uint32_t link)
-{
-    return link != HHI_LINK_LIVE;
-}
-
-static bool
 link_is_remote(uint32_t link)
 {
     return link == HHI_LINK_REMOTE;
 }
 
+// The next live block at or after from; end if there is none below it.
+static uint32_t
+next_live(struct hhi_slab *slab, uint32_t from, uint32_t end)
+{
+    _Atomic uint64_t *words = links_words(slab);
+    uint64_t mask = ~(uint64_t)0 << (from % LINKS_PER_WORD * 16);
+    for (uint32_t base = from & ~(LINKS_PER_WORD - 1u); base < end; base += LINKS_PER_WORD) {
+        // relaxed: nobody makes blocks live meanwhile; one that is freed now is purged next time.
+        uint64_t lanes = lanes_equal(hh_load_relaxed(&words[base / LINKS_PER_WORD]), HHI_LINK_LIVE);
+        // The lowest hit is a true one, and so it is when the hits below from are left out: where
+        // there is one below, all links at from and above are looked at one by one.
+        if (lanes & ~mask)
+            while (from < end && from < base + LINKS_PER_WORD) {
+                if (link_read(slab, from) == HHI_LINK_LIVE)
+                    return from;
+                from++;
+            }
+        else if (lanes != 0) {
+            uint32_t found = base + (uint32_t)__builtin_ctzl(lanes) / 16;
+            return found < end ? found : end;
+        }
+        mask = ~(uint64_t)0;
+    }
+    return end;
+}
+
 size_t
 hhi_slab_purge_owned(struct hhi_slab *slab)
 {
-    slab->purged = true;
-    // A huge page that holds one of the used blocks holds memory for those never used, too.
-    if (hhi_run_had_huge_pages())
-        // relaxed: fixed while carved.
-        (void)blocks_purge(slab, slab->init, hh_load_relaxed(&slab->block_count));
-    return stretches_purge(slab, slab->init, link_is_free);
+    // relaxed: fixed while carved.
+    size_t block_bytes = hh_load_relaxed(&slab->block_bytes), page_bytes = hhi_os_page_bytes();
+    size_t purged_pages = 0, before = slab->look >> HHI_LOOK_BITS;
+    for (uint32_t first = 0; first < slab->init; first++) {
+        uint32_t live = next_live(slab, first, slab->init);
+        if ((live - first) * block_bytes >= page_bytes)
+            purged_pages += blocks_purge(slab, first, live) / page_bytes;
+        first = live;
+    }
+    size_t noted = purged_pages < HHI_PURGED_MOST ? purged_pages : HHI_PURGED_MOST;
+    slab->look = (uint8_t)(noted << HHI_LOOK_BITS | HHI_LOOK_DONE);
+    return purged_pages > before ? (purged_pages - before) * page_bytes : 0;
+}
+
+void
+hhi_slab_purge_within(struct hhi_slab *slab, struct hhi_purge_budget *budget)
+{
+    size_t purged_bytes = hhi_slab_purge_owned(slab);
+    budget->bytes -= purged_bytes < budget->bytes ? purged_bytes : budget->bytes;
+    budget->looks -= slab->init < budget->looks ? slab->init : budget->looks;
 }
 
 size_t

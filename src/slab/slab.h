@@ -80,6 +80,7 @@
 #include "base/bits.h"
 #include "base/compiler.h"
 #include "meta/meta_arena.h"
+#include "os/os.h"
 #include "region/window.h"
 #include "slab/size_class.h"
 
@@ -110,7 +111,17 @@ enum hhi_slab_state {
     HHI_SLAB_KEPT = 5,    // no owner, empty; in a slot of a thread's cache
 };
 
+// Whether free pages were looked for in a slab that nobody takes blocks from.
+enum hhi_slab_look {
+    HHI_LOOK_NEVER = 0,
+    HHI_LOOK_NEXT = 1, // it was there when others were looked at: it will be next time
+    HHI_LOOK_DONE = 2,
+};
+
 enum {
+    HHI_LOOK_BITS = 2,
+    HHI_LOOK_MASK = 3,
+    HHI_PURGED_MOST = 63,    // what else fits the byte
     HHI_SLAB_CLEAN = 1,      // flags: blocks never taken read as zero
     HHI_SLAB_TRACKED = 2,    // flags: blocks have DebugAlloc records; never owned by a cache
     HHI_SLAB_EXECUTABLE = 4, // flags: the run lies in an executable region
@@ -151,9 +162,10 @@ struct hhi_slab {
     uint32_t init;              // links at or above it were never used
     uint8_t state;              // enum hhi_slab_state
     bool head_fresh;            // the list to take from holds blocks that read as zero
-    bool purged;                // free pages were given back since the last use
+    uint8_t look;               // enum hhi_slab_look + 4 * pages given back since the last use
     _Atomic uint8_t large_live; // of a large block: 1 = live; of anything else 0
-    _Atomic uint32_t stamp_ms;  // when it was shared or kept (low 32 bits)
+    _Atomic uint32_t stamp_ms;  // when it was shared or kept (low 32 bits); of a partial one the
+                                // credit when free pages were looked for
     struct hhi_slab *next;      // partial list, shared list or limbo
     union {
         struct hhi_slab *previous;    // partial list or shared list
@@ -220,6 +232,25 @@ hhi_slab_block_at(struct hhi_slab *slab, const void *address, uint32_t *slot)
     return mark < magic && index < block_count ? (uint32_t)index : UINT32_MAX;
 }
 
+static inline enum hhi_slab_look
+hhi_slab_look(const struct hhi_slab *slab)
+{
+    return (enum hhi_slab_look)(slab->look & HHI_LOOK_MASK);
+}
+
+static inline void
+hhi_slab_set_look(struct hhi_slab *slab, enum hhi_slab_look look)
+{
+    slab->look = (uint8_t)((slab->look & ~HHI_LOOK_MASK) | (int)look);
+}
+
+// Bytes that were given back inside the slab since its last use.
+static inline size_t
+hhi_slab_purged_bytes(const struct hhi_slab *slab)
+{
+    return (slab->look >> HHI_LOOK_BITS) * hhi_os_page_bytes();
+}
+
 // Number of bytes of a class's array of links.
 static inline size_t
 hhi_slab_links_bytes(unsigned class_index)
@@ -267,9 +298,22 @@ void hhi_slab_rebuild(struct hhi_slab *slab);
 // Make some unused blocks the list to take from; returns its head.
 uint32_t hhi_slab_extend(struct hhi_slab *slab);
 
+// What a search for free pages may still do.
+struct hhi_purge_budget {
+    size_t bytes;   // to be given back
+    uint32_t looks; // blocks to be looked at
+};
+static inline bool
+hhi_purge_budget_is_spent(const struct hhi_purge_budget *budget)
+{
+    return budget->bytes == 0 || budget->looks == 0;
+}
+// The same as hhi_slab_purge_owned.
+void hhi_slab_purge_within(struct hhi_slab *slab, struct hhi_purge_budget *budget);
+
 /*
  * Give free OS pages inside the slab back. Nobody may take blocks meanwhile (the caller owns the
- * slab, or it has no owner and is in no list). Returns bytes.
+ * slab, or it has no owner and is in no list). Returns the bytes that were not given back before.
  */
 size_t hhi_slab_purge_owned(struct hhi_slab *slab);
 // The same for pages all of whose blocks are REMOTE; the caller holds the token, and no section is
