@@ -176,8 +176,9 @@ static bool
 slot_end(struct hhi_sample_slot *slot, uint32_t word)
 {
     uint32_t ended = (word & ~(uint32_t)HHI_SAMPLE_STATE_MASK) | HHI_SAMPLE_ENDED;
-    // order: acq_rel [SG-1] the winner alone ends the block, after all accesses to it.
-    if (!hh_cas_strong_acq_rel(&slot->state, &word, ended))
+    // relaxed: the winner alone ends the block; the word was read with its fields before, and the
+    // queue's lock hands the slot on.
+    if (!hh_cas_strong_relaxed(&slot->state, &word, ended))
         return false;
     event_note(&slot->freed);
     // Should the kernel refuse, at its limit of mappings, then uses after this free stay unseen.

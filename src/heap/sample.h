@@ -23,7 +23,7 @@
  * signal handlers too; the others by any thread outside of signal handlers, with no lock held.
  *
  * Memory ordering
- *   SG-1  slot state: the taker's store, the freer's CAS -> readers: the slot's fields.
+ *   SG-1  slot state: the taker's store -> readers, the freer among them: the slot's fields.
  *   SG-2  pool base: start -> all others: slots and queue.
  *
  * A slot whose state is LIVE belongs to the block's owner; of two frees the one whose CAS from the

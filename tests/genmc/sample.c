@@ -21,11 +21,9 @@ static _Alignas(256) volatile uintptr_t proof_stack[32];
 #define hh_load_acquire hh_load_relaxed
 #endif
 #if defined(SPLIT_END)
-#undef hh_cas_strong_acq_rel
-#define hh_cas_strong_acq_rel(p, expected, v)                                                      \
-    (hh_load_acquire(p) == *(expected) && (hh_exchange_relaxed((p), (v)), true))
 #undef hh_cas_strong_relaxed
-#define hh_cas_strong_relaxed hh_cas_strong_acq_rel
+#define hh_cas_strong_relaxed(p, expected, v)                                                      \
+    (hh_load_acquire(p) == *(expected) && (hh_exchange_relaxed((p), (v)), true))
 #endif
 #define hhi_heap_judge proof_heap_judge
 #define hhi_sample_catch_faults proof_catch_faults
