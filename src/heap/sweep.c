@@ -153,9 +153,9 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     struct hhi_slab *cold = hhi_inbox_take_cold(cache, pass->now_ms == HHI_RUN_ALL, &pass->waiting);
     if (cold == NULL)
         return;
-    // order: seq_cst [GD-2] after the slabs were taken: sections open until then have this epoch or
-    // an older one.
-    uint64_t taken_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+    // relaxed: an owner that still collects from one of them read its section's epoch before it gave
+    // the token back, so before the slab was taken [SL-4]: this is not an older one.
+    uint64_t taken_epoch = hh_load_relaxed(&hhi_guard_epoch);
     // Else the owner may still be collecting from one of the slabs: the next pass looks again.
     bool alone = hhi_guard_advance() > taken_epoch;
     for (struct hhi_slab *slab = cold; alone && slab != NULL; slab = slab->inbox_next)

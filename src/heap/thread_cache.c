@@ -56,8 +56,8 @@ slab_owner(struct hhi_slab *slab)
 static bool
 token_take(struct hhi_slab *slab)
 {
-    // order: seq_cst [SL-2]; acquire [SL-3] what its last holder did.
-    return (hh_fetch_or_seq_cst(&slab->notice, HHI_NOTICE_TOKEN) & HHI_NOTICE_TOKEN) == 0;
+    // order: acquire [SL-3] what its last holder did.
+    return (hh_fetch_or_acquire(&slab->notice, HHI_NOTICE_TOKEN) & HHI_NOTICE_TOKEN) == 0;
 }
 
 static void

@@ -27,11 +27,11 @@
  * Memory ordering
  *   GD-1  section close, and the next open (release) -> guard read (acquire): the section's last
  *         accesses come before the run's next use.
- *   GD-2  section open, then reads; retirement, then guard reads: ordered by membarrier or by full
- *         barriers of both sides.
  *   GD-3  guard registered (release) -> walk over the list (acquire): the guard's link.
  *   GD-4  new epoch (release) -> section open (acquire): the retirements of older epochs. Else the
  *         section's reads might come before its read of the epoch and see a run of an older one.
+ * [GD-2] is no order of an operation but full barriers: section open, then reads; retirement, then
+ * guard reads: by membarrier, or by the fences of both sides.
  *
  * Progress: sections wait-free; grace checks never wait.
  */

@@ -69,7 +69,9 @@ hhi_lock_enter_slow(struct hhi_lock *contended)
 static void *
 user(void *arg)
 {
-    hhi_lock_enter(&lock);
+    // The first thread tries first.
+    if (arg != NULL || !hhi_lock_try_enter(&lock))
+        hhi_lock_enter(&lock);
     count++;
     hhi_lock_leave(&lock);
     return arg;

@@ -280,8 +280,8 @@ sweeper(void *arg)
     struct hhi_slab *cold = hhi_inbox_take_cold(&owner_cache, true, &waiting);
     if (cold == NULL)
         return arg;
-    // order: seq_cst: as in heap/sweep.c.
-    uint64_t taken_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+    // relaxed: as in heap/sweep.c.
+    uint64_t taken_epoch = hh_load_relaxed(&hhi_guard_epoch);
     bool alone = hhi_guard_advance() > taken_epoch;
     if (alone)
         purged_bytes += hhi_slab_purge_remote(cold);

@@ -48,7 +48,7 @@ static struct hh_heap heap = {.id = 7};
 static int page;              // contents of the pages
 static _Atomic(void *) given; // the block, when it was allocated
 static _Atomic uint32_t ends; // frees that counted
-enum { CLASS = 2, SIZE_BYTES = 32, BASE = 1 << 20, PAGE_BYTES = 256 };
+enum { OLD_CLASS = 4, CLASS = 2, SIZE_BYTES = 32, BASE = 1 << 20, PAGE_BYTES = 256 };
 
 hhi_refusal
 proof_heap_judge(struct hh_heap *asked, const void *address, hh_block_info *info)
@@ -129,6 +129,14 @@ proof_random(void)
     return 0;
 }
 
+static void
+first_slot_next(void)
+{
+    pool.first = 0;
+    pool.queue[0] = 0;
+    pool.queued = HHI_SAMPLE_SLOTS;
+}
+
 static void *
 starter(void *arg)
 {
@@ -184,7 +192,7 @@ int
 main(void)
 {
 #if STARTS
-    (void)owner, (void)freer, (void)describer;
+    (void)first_slot_next, (void)owner, (void)freer, (void)describer;
     PROOF_RUN(starter, asker);
 #else
     (void)asker;
@@ -193,6 +201,12 @@ main(void)
         // relaxed (both): no thread runs.
         hh_store_relaxed(&given, NULL);
         hh_store_relaxed(&ends, 0);
+        // The slot has had a block of another size.
+        first_slot_next();
+        void *old = hhi_sample_take(&heap, OLD_CLASS);
+        if (old == NULL || hhi_sample_free(&heap, old) != 0)
+            abort();
+        first_slot_next();
         PROOF_RUN(owner, freer, freer, describer);
         assert(hh_load_relaxed(&ends) <= 1);
         freer(NULL); // what came too early

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * start.c - whoever uses the library finds it set up, once, whichever thread did it (PR-1;
+ * start.c - whoever uses the library finds it set up, once, whichever thread did it (the order of
  * process/process.h).
  *
  * A constructor starts the library in most programs; here threads are the first, as when another
