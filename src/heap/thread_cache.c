@@ -16,11 +16,12 @@
 struct hhi_cache hhi_cache_none;
 
 enum {
-    FULL_RETURNS_DIVISOR = 8, // a full slab is used again when an eighth of it is free
-    ARRIVAL_LOOKS = 4,        // slabs looked through for one with enough blocks that came back
-    CARVE_SETTLES = 4,        // slabs of any class looked at before another is carved
-    SPARSE_DIVISOR = 4,       // a slab less than a quarter live may be shared
-    STALE_DIVISOR = 16,       // so much freed, and free pages are looked for again
+    FULL_RETURNS_DIVISOR = 8,    // a full slab is used again when an eighth of it is free
+    ARRIVAL_LOOKS = 4,           // slabs looked through for one with enough blocks that came back
+    LOOK_BACK_BYTES = 16 * 1024, // of a slab, from which on it is looked through before more of it
+    CARVE_SETTLES = 4,           // slabs of any class looked at before another is carved
+    SPARSE_DIVISOR = 4,          // a slab less than a quarter live may be shared
+    STALE_DIVISOR = 16,          // so much freed, and free pages are looked for again
 };
 // A thread keeps this much in partly used slabs before it shares sparse ones.
 #define SHARE_ABOVE_BYTES ((size_t)16 << 20)
@@ -247,8 +248,9 @@ cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
 static bool
 slab_extends(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    // relaxed: a first look.
+    // relaxed (both): a first look; fixed while carved.
     if (hh_likely(hh_load_relaxed(&slab->notice) == 0) || slab->init == slab_block_count(slab) ||
+        slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
         !hhi_inbox_take_slab(cache, slab))
         return false;
     uint32_t collected = slab_collect_guarded(cache, slab);

@@ -10,7 +10,13 @@
 #include "options/options.h"
 #include "support/core.h"
 
-enum { PAGE_BLOCK = 4096, PAGE_BLOCKS = 16, SMALL_BLOCK = 512, SMALL_BLOCKS = 128 };
+enum {
+    LOOK_BACK = 16 * 1024,
+    PAGE_BLOCK = 4096,
+    PAGE_BLOCKS = 16,
+    SMALL_BLOCK = 512,
+    SMALL_BLOCKS = 128
+};
 
 static struct hh_heap *heap;
 
@@ -133,11 +139,12 @@ blocks_of_the_current_slab_that_come_back_go_before_ones_never_used(void **state
     (void)state;
     static const size_t sizes[] = {64, SMALL_BLOCK, PAGE_BLOCK, 32768};
     for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
-        void *blocks[HHI_EXTEND_BLOCKS];
+        void *blocks[LOOK_BACK / 64];
         blocks_take(blocks, 1, sizes[i]);
         struct hhi_slab *slab = slab_of(blocks[0]);
-        uint32_t init = slab->init;
-        blocks_take(&blocks[1], init - 1, sizes[i]);
+        uint32_t init = 1;
+        for (; init < slab->init || init * sizes[i] < LOOK_BACK; init++)
+            blocks_take(&blocks[init], 1, sizes[i]);
         assert_int_equal(slab->init, init);
         for (unsigned round = 0; round < 3; round++) {
             other_frees(blocks, init);
