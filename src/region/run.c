@@ -144,7 +144,7 @@ region_gap(size_t at, uint32_t granules)
     return at;
 }
 
-// Reserve granules in [from, limit) of the window. 0 or -errno.
+// Reserve granules in [from, limit) of the window. 0 or -errno; -ENOSPC: no room between others.
 static int
 region_reserve_between(size_t from, size_t limit, uint32_t granules, uint32_t *first)
 {
@@ -163,16 +163,16 @@ region_reserve_between(size_t from, size_t limit, uint32_t granules, uint32_t *f
         if (step < 1u << 14)
             step *= 2;
     }
-    return -ENOMEM;
+    return -ENOSPC;
 }
 
-// Reserve granules above what was used so far; when the window's end is reached, in the gaps that
-// released regions have left. 0 or -errno.
+// Reserve granules above what was used so far; where there is no room any more, because of the
+// window's end or of foreign mappings, in the gaps that released regions have left. 0 or -errno.
 static int
 region_reserve(uint32_t granules, uint32_t *first)
 {
     int result = region_reserve_between(runs.next_granule, hhi_window.granules, granules, first);
-    if (result != 0 && runs.next_granule + (size_t)granules > hhi_window.granules)
+    if (result == -ENOSPC)
         result = region_reserve_between(0, hhi_window.granules, granules, first);
     return result;
 }

@@ -20,6 +20,7 @@ static struct hhi_os kernel;
 static struct {
     int map_in, protect_in, advise_in;
     size_t largest_map_bytes; // 0 = any
+    uintptr_t taken_from;     // 0 = nothing; else all addresses from here on are somebody's
 } refuse;
 
 static bool
@@ -34,6 +35,8 @@ fake_map(void *address, size_t size_bytes, int protection, int flags)
     if (refused(&refuse.map_in) ||
         (refuse.largest_map_bytes != 0 && size_bytes > refuse.largest_map_bytes))
         return -ENOMEM;
+    if (refuse.taken_from != 0 && (uintptr_t)address + size_bytes > refuse.taken_from)
+        return -EEXIST;
     return kernel.map(address, size_bytes, protection, flags);
 }
 
@@ -54,6 +57,7 @@ refuse_nothing(void)
 {
     refuse.map_in = refuse.protect_in = refuse.advise_in = -1;
     refuse.largest_map_bytes = 0;
+    refuse.taken_from = 0;
 }
 
 static int
@@ -330,6 +334,30 @@ foreign_mappings_in_the_window_are_stepped_over(void **state)
         munmap(foreign[at], 4096);
     }
     run_give(probe);
+}
+
+// A library loaded inside the window, say. One of the four regions stays reserved when all are empty.
+static void
+released_addresses_serve_when_all_above_is_foreign(void **state)
+{
+    (void)state;
+    enum { REGIONS = 4 };
+    struct hhi_run runs[REGIONS];
+    uint32_t count = (uint32_t)hhi_window.granules / 32; // larger than any released before
+    if (hhi_window.granules << HHI_GRANULE_SHIFT < (size_t)16 << 30)
+        skip();
+    for (int at = 0; at < REGIONS; at++) {
+        runs[at] = run_take(count);
+        assert_true(at == 0 || runs[at].first == runs[at - 1].first + count);
+    }
+    for (int at = 0; at < REGIONS; at++)
+        run_give(runs[at]);
+    hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+    refuse.taken_from = hhi_granule_address(runs[REGIONS - 1].first + count);
+    struct hhi_run larger = run_take(count + MIB_GRANULES);
+    assert_true(larger.first + larger.count <= runs[REGIONS - 1].first + count);
+    refuse_nothing();
+    run_give(larger);
 }
 
 static void
@@ -612,6 +640,7 @@ main(void)
         RUN_TEST(a_region_is_as_large_as_the_system_grants),
         RUN_TEST(empty_regions_go_back_but_for_one),
         RUN_TEST(foreign_mappings_in_the_window_are_stepped_over),
+        RUN_TEST(released_addresses_serve_when_all_above_is_foreign),
         RUN_TEST(a_refused_map_call_leaves_nothing_behind),
         RUN_TEST(a_refused_protect_call_leaves_nothing_behind),
         RUN_TEST(what_does_not_fit_the_window_is_refused),
