@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
@@ -25,6 +26,7 @@ static struct {
     _Atomic uint32_t up; // 1: everything below is ready       [PR-1]
     pthread_key_t thread_key;
     bool thread_key_made;
+    sigset_t fork_signals; // blocked before the fork; of the thread that holds all locks for it
 } process;
 
 void (*const hhi_process_up)(void) = hhi_process_start;
@@ -85,10 +87,14 @@ hhi_process_start(void)
     hhi_lock_leave(&process.lock);
 }
 
-// Locks are taken in the order of their ranks.
+// Locks are taken in the order of their ranks. With signals blocked, for a handler that forks would
+// wait for the locks of the fork that it has interrupted.
 static void
 fork_prepare(void)
 {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     hhi_region_fork_prepare();
     hhi_sweep_fork_prepare();
     hhi_heaps_fork_prepare();
@@ -101,11 +107,13 @@ fork_prepare(void)
     hhi_rcu_fork_prepare();
     hhi_meta_fork_prepare();
     hhi_sample_fork_prepare();
+    process.fork_signals = before;
 }
 
 static void
 fork_parent(void)
 {
+    sigset_t before = process.fork_signals;
     hhi_sample_fork_done(false);
     hhi_meta_fork_done(false);
     hhi_rcu_fork_done(false);
@@ -117,6 +125,7 @@ fork_parent(void)
     hhi_threads_fork_parent();
     hhi_sweep_fork_done(false);
     hhi_region_fork_done(false);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void
@@ -134,6 +143,7 @@ fork_child(void)
     hhi_sweep_fork_done(true); // before the repairs below, which may start a sweeper
     hhi_threads_fork_child(hhi_self);
     hhi_region_fork_done(true);
+    pthread_sigmask(SIG_SETMASK, &process.fork_signals, NULL);
 }
 
 // Before the constructors of programs and of libraries that are not ours.
