@@ -23,6 +23,7 @@ LOWER = {
     "process": "base os diag options meta rcu region slab heap",
     "host": "base os diag options meta rcu region heap process",
     "override": "base os diag options heap process",
+    "checked": "base os diag options meta region slab heap",
 }
 # System headers with one door: header pattern -> the places that may include it.
 DOORS = [

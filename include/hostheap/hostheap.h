@@ -290,8 +290,12 @@ typedef enum hh_bad_block {
     HH_BAD_INTERIOR = 2,   /* inside a block slot, not at its start */
     HH_BAD_NOT_LIVE = 3,   /* at the start of a slot that is free: freed already, or never used */
     HH_BAD_OTHER_HEAP = 4, /* a live block, but of another heap */
-    HH_BAD_SIZE_MISMATCH = 5,     /* the size passed can not be this block's */
-    HH_BAD_ALIGNMENT_MISMATCH = 6 /* the alignment passed can not be this block's */
+    HH_BAD_SIZE_MISMATCH = 5,      /* the size passed can not be this block's */
+    HH_BAD_ALIGNMENT_MISMATCH = 6, /* the alignment passed can not be this block's */
+    /* Seen by the checked library alone, in memory; the call that saw it does what it was asked: */
+    HH_BAD_OVERFLOW = 7,        /* bytes behind a block were written */
+    HH_BAD_UNDERFLOW = 8,       /* bytes before it were, unless the block before was overflowed */
+    HH_BAD_WRITE_AFTER_FREE = 9 /* a freed block was written */
 } hh_bad_block;
 
 /*
@@ -305,6 +309,16 @@ typedef void (*hh_bad_free_handler)(void *arg, const char *function, const void 
  * Set the handler and switch the option bad_free to "callback"; NULL switches it to "abort".
  */
 HH_API void hh_set_bad_free_handler(hh_bad_free_handler handler, void *arg);
+
+/*
+ * Look at the memory behind all blocks and in freed ones now. Damage is reported as the option bad_free
+ * says, each once; a handler is called without a lock held.
+ *
+ * returns  how many damaged blocks were found; always 0 but in the checked library, which alone can
+ *          tell
+ * cost     takes locks, reads all blocks' ends and all that rests in quarantine
+ */
+HH_API size_t hh_check_blocks(void);
 
 /* ---- Sampled guard pages --------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #   libhostheap.a           the same, static
 #   libhostheap-malloc.so   the drop-in: the interfaces and the malloc family
 #   hostheap-malloc.o       the drop-in as one object, for programs linked with it
+#   libhostheap-malloc-checked.so   the drop-in that looks for misuse: canaries, quarantine, stacks
 set(core_sources ${base_sources} ${os_sources} ${diag_sources} ${options_sources} ${meta_sources}
     ${rcu_sources} ${region_sources} ${slab_sources} ${heap_sources} ${process_sources}
     ${host_sources})
@@ -37,11 +38,15 @@ function(hostheap_shared target output export map)
         LINK_DEPENDS ${map} LINKER_LANGUAGE C)
 endfunction()
 
+# What all products share, and what the checked drop-in has its own files for.
+list(REMOVE_ITEM core_sources ${unchecked_sources})
 hostheap_objects(hostheap_core ${core_sources})
+hostheap_objects(hostheap_unchecked ${unchecked_sources})
+set(core_objects $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_unchecked>)
 hostheap_shared(hostheap hostheap hostheap ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
-    $<TARGET_OBJECTS:hostheap_core>)
+    ${core_objects})
 
-add_library(hostheap_static STATIC $<TARGET_OBJECTS:hostheap_core>)
+add_library(hostheap_static STATIC ${core_objects})
 hostheap_product(hostheap_static hostheap static)
 target_link_libraries(hostheap_static PUBLIC Threads::Threads ${HOSTHEAP_LIBRARIES}
     PRIVATE $<BUILD_INTERFACE:hostheap_flags>)
@@ -55,9 +60,19 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
     # The compiler must not know what malloc means in the files that define it.
     target_compile_options(hostheap_override PRIVATE -fno-builtin)
 
-    set(dropin_objects $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_override>)
+    set(dropin_objects ${core_objects} $<TARGET_OBJECTS:hostheap_override>)
     hostheap_shared(hostheap_malloc hostheap-malloc malloc
         ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map ${dropin_objects})
+
+    # The same with other files for allocation and free.
+    hostheap_objects(hostheap_checked ${checked_sources})
+    hostheap_objects(hostheap_override_checked ${override_sources})
+    target_compile_options(hostheap_override_checked PRIVATE -fno-builtin)
+    target_compile_definitions(hostheap_override_checked PRIVATE HHI_FRONT_CHECKED)
+    hostheap_shared(hostheap_malloc_checked hostheap-malloc-checked malloc_checked
+        ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map
+        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_checked>
+        $<TARGET_OBJECTS:hostheap_override_checked>)
 
     set(HOSTHEAP_MALLOC_OBJECT ${PROJECT_BINARY_DIR}/hostheap-malloc.o)
     add_custom_command(OUTPUT ${HOSTHEAP_MALLOC_OBJECT}
@@ -67,5 +82,5 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
         DEPENDS ${dropin_objects} COMMAND_EXPAND_LISTS VERBATIM)
     add_custom_target(hostheap_malloc_object ALL DEPENDS ${HOSTHEAP_MALLOC_OBJECT})
     # The objects are files of other targets: they must be there before this one looks at them.
-    add_dependencies(hostheap_malloc_object hostheap_core hostheap_override)
+    add_dependencies(hostheap_malloc_object hostheap_core hostheap_unchecked hostheap_override)
 endif()

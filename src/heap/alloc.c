@@ -384,6 +384,20 @@ hhi_heap_free_sized(struct hh_heap *heap, void *block, size_t size_bytes)
     return hhi_heap_free_aligned_sized(heap, block, HHI_ALIGNMENT_BYTES, size_bytes);
 }
 
+// ---- Size --------------------------------------------------------------------------------------
+
+hhi_refusal
+hhi_heap_usable_size(struct hh_heap *heap, const void *block, size_t *size_bytes)
+{
+    *size_bytes = hhi_cache_block_bytes(hhi_cache_guess(heap), block);
+    if (*size_bytes != 0)
+        return 0;
+    hh_block_info info;
+    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
+    *size_bytes = refusal == 0 ? info.size_bytes : 0;
+    return refusal;
+}
+
 // ---- Realloc ------------------------------------------------------------------------------------
 
 // Grow or shrink where it lies, if that can be done. info: the block.

@@ -8,9 +8,10 @@
 #include "heap/block_place.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
+#include "os/os.h"
 #include "os/proc_maps.h"
 
-enum { BAD_BLOCK_TEXT_BYTES = 1900, BAD_BLOCK_LINE_BYTES = 320 };
+enum { BAD_BLOCK_TEXT_BYTES = 5000, BAD_BLOCK_LINE_BYTES = 320 };
 
 // What hh_set_bad_free_handler was given. Records never change once they are published, so handler
 // and arg always belong together; one is made for each different pair.
@@ -42,6 +43,12 @@ bad_block_reason(hhi_refusal why)
         return "the size passed can not be this block's";
     case HH_BAD_ALIGNMENT_MISMATCH:
         return "the alignment passed can not be this block's";
+    case HH_BAD_OVERFLOW:
+        return "bytes behind the block were written";
+    case HH_BAD_UNDERFLOW:
+        return "bytes before the block were written: by an underflow, or past the block before";
+    case HH_BAD_WRITE_AFTER_FREE:
+        return "written after it was freed";
     default:
         return "refused";
     }
@@ -173,6 +180,10 @@ hhi_bad_block_describe(char *text, size_t capacity_bytes, const char *function, 
     if (why == HH_BAD_ALIGNMENT_MISMATCH)
         bad_block_add(&lines, ", alignment %zu", claim);
     bad_block_add(&lines, "): %s", bad_block_reason(why));
+    if (why == HH_BAD_OVERFLOW || why == HH_BAD_WRITE_AFTER_FREE)
+        bad_block_add(&lines, "; the first at offset %zu", claim);
+    if (why == HH_BAD_UNDERFLOW)
+        bad_block_add(&lines, "; the first %zu bytes before", claim);
     bad_block_add_place(&lines, address);
     lines.length_bytes +=
         hhi_block_history(text + lines.length_bytes, capacity_bytes - lines.length_bytes, address);
@@ -183,11 +194,19 @@ HH_SLOW static void
 bad_block_report(const char *function, const void *address, hhi_refusal why, size_t claim,
                  bool fatal)
 {
-    char text[BAD_BLOCK_TEXT_BYTES];
-    hhi_bad_block_describe(text, sizeof text, function, address, why, claim);
+    char buffer[BAD_BLOCK_TEXT_BYTES];
+    // One byte is kept for the line feed.
+    struct bad_block_text text = {buffer, sizeof buffer - 1, 0};
+    bad_block_add(&text, "hostheap: ");
+    text.length_bytes +=
+        hhi_bad_block_describe(buffer + text.length_bytes, text.capacity_bytes - text.length_bytes,
+                               function, address, why, claim);
     if (fatal)
-        hhi_diag_fatal("%s\n  HOSTHEAP_OPTIONS=bad_free:report goes on instead", text);
-    hhi_diag_report("%s", text);
+        bad_block_add(&text, "\n  HOSTHEAP_OPTIONS=bad_free:report goes on instead");
+    buffer[text.length_bytes++] = '\n';
+    hhi_diag_write(buffer, text.length_bytes);
+    if (fatal)
+        hhi_os_abort();
 }
 
 void

@@ -21,4 +21,19 @@ size_t hhi_block_history(char *text, size_t capacity_bytes, const void *address)
 // length. Begins with a comma, or is empty.
 size_t hhi_block_remark(char *text, size_t capacity_bytes, const void *base);
 
+// What of a live block's slot the caller may use.
+size_t hhi_block_usable_bytes(const void *base, size_t slot_bytes);
+// The same for all live blocks of a run, whose heap's lock is held.
+size_t hhi_blocks_usable_bytes(struct hhi_slab *slab, size_t slots_bytes);
+/*
+ * Whether an access to address, which faulted, was misuse of a block: of one that has ended, or past
+ * one's end. What is said then. In signal handlers, too.
+ */
+bool hhi_block_fault(const void *address);
+size_t hhi_block_fault_text(char *text, size_t capacity_bytes, const char *access,
+                            const void *address);
+// Look at the memory behind blocks and in freed ones now. What is damaged is raised as found by
+// function, each once. How many blocks were.
+size_t hhi_blocks_check(const char *function);
+
 #endif

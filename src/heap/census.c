@@ -2,6 +2,7 @@
 // heap/census.c - who owns an address; what a heap holds; figures.
 #include <string.h>
 
+#include "heap/block_history.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
@@ -68,19 +69,14 @@ hhi_heap_judge(struct hh_heap *heap, const void *address, hh_block_info *info)
     return info->heap == heap ? 0 : HH_BAD_OTHER_HEAP;
 }
 
-hhi_refusal
-hhi_heap_usable_size(struct hh_heap *heap, const void *block, size_t *size_bytes)
-{
-    *size_bytes = hhi_cache_block_bytes(hhi_cache_guess(heap), block);
-    if (*size_bytes != 0)
-        return 0;
-    hh_block_info info;
-    hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
-    *size_bytes = refusal == 0 ? info.size_bytes : 0;
-    return refusal;
-}
-
 // ---- Walks --------------------------------------------------------------------------------------
+
+static int
+visit_block(uintptr_t base, size_t block_bytes,
+            int (*visit)(void *arg, void *block, size_t size_bytes), void *arg)
+{
+    return visit(arg, (void *)base, hhi_block_usable_bytes((const void *)base, block_bytes));
+}
 
 static int
 slab_walk(struct hhi_slab *slab, int (*visit)(void *arg, void *block, size_t size_bytes), void *arg)
@@ -89,14 +85,14 @@ slab_walk(struct hhi_slab *slab, int (*visit)(void *arg, void *block, size_t siz
     size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
     if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE)
         return hh_load_relaxed(&slab->large_live) == 1
-                   ? visit(arg, (void *)hhi_slab_base(slab), block_bytes)
+                   ? visit_block(hhi_slab_base(slab), block_bytes, visit, arg)
                    : 0;
     hhi_link *links = hh_load_relaxed(&slab->links);
     uint32_t count = hh_load_relaxed(&slab->block_count);
     int stop = 0;
     for (uint32_t index = 0; index < count && !stop; index++)
         if (hh_load_relaxed(&links[index]) == HHI_LINK_LIVE)
-            stop = visit(arg, (void *)(hhi_slab_base(slab) + index * block_bytes), block_bytes);
+            stop = visit_block(hhi_slab_base(slab) + index * block_bytes, block_bytes, visit, arg);
     return stop;
 }
 
@@ -137,9 +133,10 @@ hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats)
         bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
         size_t live = large ? hh_load_relaxed(&slab->large_live) : hhi_slab_count_live(slab);
         stats->live_blocks += live;
-        stats->live_bytes += live * block_bytes;
+        size_t live_bytes = hhi_blocks_usable_bytes(slab, live * block_bytes);
+        stats->live_bytes += live_bytes;
         stats->large_blocks += large ? live : 0;
-        stats->large_bytes += large ? live * block_bytes : 0;
+        stats->large_bytes += large ? live_bytes : 0;
     }
     stats->slab_count = heap->slab_count;
     stats->slabs_carved = heap->slabs_carved;

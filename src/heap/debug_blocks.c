@@ -5,57 +5,17 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "heap/file_names.h"
 #include "heap/heap_list.h"
 #include "heap/sample.h"
 #include "meta/meta_arena.h"
 
-enum { FILE_NAME_BYTES = 255, FILE_BUCKETS = 256 };
-
-struct file_name {
-    struct file_name *next;
-    char text[];
-};
-
 // Everything under lock (rank: limbo).
 static struct {
     struct hhi_lock lock;
-    struct file_name *buckets[FILE_BUCKETS];
+    struct hhi_file_name *buckets[HHI_FILE_BUCKETS];
     struct hhi_debug_record *spare[HHI_CLASSES + 1]; // arrays by class, chained by `file`
 } debug;
-
-// ---- Strings ------------------------------------------------------------------------------------
-
-static uint32_t
-text_hash(const char *text, size_t length)
-{
-    uint32_t hash = 2166136261u;
-    for (size_t at = 0; at < length; at++)
-        hash = (hash ^ (unsigned char)text[at]) * 16777619u;
-    return hash;
-}
-
-static const char *
-file_intern(const char *file)
-{
-    if (file == NULL)
-        return NULL;
-    size_t length = strnlen(file, FILE_NAME_BYTES);
-    hhi_lock_enter(&debug.lock);
-    struct file_name **bucket = &debug.buckets[text_hash(file, length) % FILE_BUCKETS];
-    struct file_name *name = *bucket;
-    while (name != NULL && (strncmp(name->text, file, length) != 0 || name->text[length] != 0))
-        name = name->next;
-    if (name == NULL) {
-        name = hhi_meta_alloc(sizeof *name + length + 1);
-        if (name != NULL) {
-            memcpy(name->text, file, length);
-            name->next = *bucket;
-            *bucket = name;
-        }
-    }
-    hhi_lock_leave(&debug.lock);
-    return name == NULL ? NULL : name->text;
-}
 
 // ---- Arrays of records; class HHI_CLASSES: the single record of a large block -------------------
 
@@ -218,7 +178,8 @@ void *
 hhi_heap_alloc_debug(struct hh_heap *heap, size_t size_bytes, unsigned level, const char *file,
                      int line)
 {
-    struct hhi_debug_record record = {file_intern(file), line, true, size_bytes};
+    struct hhi_debug_record record = {hhi_file_name_intern(&debug.lock, debug.buckets, file), line,
+                                      true, size_bytes};
     if (size_bytes > hhi_slab_limit_bytes)
         return debug_alloc_large(heap, size_bytes, level, &record);
     unsigned class_index = hhi_class_of(size_bytes == 0 ? 1 : size_bytes);

@@ -138,8 +138,13 @@ slot_open(struct hhi_sample_slot *slot)
 void *
 hhi_sample_take(struct hh_heap *heap, unsigned class_index)
 {
+    return hhi_sample_take_bytes(heap, hhi_class_bytes(class_index));
+}
+
+void *
+hhi_sample_take_bytes(struct hh_heap *heap, size_t size_bytes)
+{
     size_t page_bytes = hhi_os_page_bytes();
-    size_t size_bytes = hhi_class_bytes(class_index);
     // relaxed (both): off or on is seen sooner or later; a count.
     uint32_t every = hh_load_relaxed(&hhi_sample_every);
     uint64_t chance = number_mix(hh_fetch_add_relaxed(&pool.refills, 1));
@@ -155,7 +160,7 @@ hhi_sample_take(struct hh_heap *heap, unsigned class_index)
     }
     uintptr_t base = (uintptr_t)slot_page(slot);
     if (chance % 2 == 0)
-        base += page_bytes - size_bytes;
+        base += page_bytes - hh_align_up(size_bytes, HHI_ALIGNMENT_BYTES);
     // relaxed (all): published by the state below.
     hh_store_relaxed(&slot->base, base);
     hh_store_relaxed(&slot->size_bytes, (uint32_t)size_bytes);

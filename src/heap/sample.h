@@ -78,6 +78,8 @@ bool hhi_sample_start(uint32_t every);
 
 // A zeroed block of a class, if this refill is to be sampled and can be. NULL: allocate as usual.
 void *hhi_sample_take(struct hh_heap *heap, unsigned class_index);
+// The same for a size asked for; its end is within 16 bytes of its page's, or it begins with it.
+void *hhi_sample_take_bytes(struct hh_heap *heap, size_t size_bytes);
 // Free an address outside of the window. HH_BAD_FOREIGN: not of the pool.
 hhi_refusal hhi_sample_free(struct hh_heap *heap, void *block);
 // Fills info, all zero before, if address lies in a page that has or had a block.

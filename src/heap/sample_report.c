@@ -8,15 +8,14 @@
 #include <ucontext.h>
 
 #include "diag/diag.h"
+#include "heap/block_history.h"
 #include "heap/sample.h"
+#include "heap/stack_text.h"
 #include "os/os.h"
-#include "os/proc_maps.h"
 
 enum {
     REPORT_TEXT_BYTES = 4096,
-    REPORT_LINE_BYTES = 320,
     REPORT_FRAMES = 6,
-    CALL_MAX_BYTES = 7,
     REPORT_WAIT_MS = 1000,
 };
 
@@ -43,86 +42,22 @@ report_add(struct report_text *text, const char *format, ...)
     va_end(arguments);
 }
 
-// ---- Stacks -------------------------------------------------------------------------------------
-
-// Whether the bytes before code, readable, can be a call.
-static bool
-code_follows_call(const unsigned char *code)
-{
-#if defined(__x86_64__)
-    if (code[-5] == 0xE8)
-        return true;
-    // call r/m: FF /2, of 2, 3, 4, 6 or 7 bytes with its address.
-    for (int length = 2; length <= CALL_MAX_BYTES; length++)
-        if (code[-length] == 0xFF && (code[1 - length] & 0x38) == 0x10)
-            return true;
-    return false;
-#else
-    uint32_t instruction;
-    memcpy(&instruction, code - 4, sizeof instruction);
-    return (instruction & 0xFC000000u) == 0x94000000u || // BL
-           (instruction & 0xFFFFFC1Fu) == 0xD63F0000u;   // BLR
-#endif
-}
-
-static bool
-word_is_return_address(uintptr_t word)
-{
-    struct hhi_os_mapping mapping;
-    unsigned code = HHI_ACCESS_READ | HHI_ACCESS_EXECUTE;
-    if (word < hhi_os_page_bytes() || hhi_os_find_mapping(word - 1, &mapping) != 0)
-        return false;
-    return word - CALL_MAX_BYTES >= mapping.start && word <= mapping.end &&
-           (mapping.access & code) == code && code_follows_call((const unsigned char *)word);
-}
-
-// The hexadecimal number at text, which ends at the first other character.
-static uintptr_t
-line_number(const char *text)
-{
-    uintptr_t number = 0;
-    for (;; text++) {
-        if (*text >= '0' && *text <= '9')
-            number = number * 16 + (uintptr_t)(*text - '0');
-        else if (*text >= 'a' && *text <= 'f')
-            number = number * 16 + (uintptr_t)(*text - 'a') + 10;
-        else
-            return number;
-    }
-}
-
-// The address, and its place in the file that is mapped there: what symbolisers want.
-static void
-report_add_frame(struct report_text *text, uintptr_t address)
-{
-    // "start-end access offset device inode   file"
-    char line[REPORT_LINE_BYTES];
-    const char *file = NULL, *access = NULL;
-    if (hhi_os_describe_mapping((const void *)(address - 1), line, sizeof line)) {
-        file = strchr(line, '/');
-        access = strchr(line, ' ');
-    }
-    report_add(text, "\n    %p", (void *)address);
-    if (file == NULL || access == NULL || access > file)
-        return;
-    size_t offset = address - line_number(line) + line_number(access + sizeof " rwxp");
-    report_add(text, " %s+%p", file, (void *)offset);
-}
+// ---- History ------------------------------------------------------------------------------------
 
 static void
 report_add_event(struct report_text *text, const char *what, struct hhi_sample_event *event)
 {
+    uintptr_t stack[HHI_SAMPLE_STACK_WORDS];
     // relaxed (all): as far as the slot's state has published them; for a report.
     uint32_t words = hh_load_relaxed(&event->words);
-    unsigned frames = 0;
+    if (words > HHI_SAMPLE_STACK_WORDS)
+        words = HHI_SAMPLE_STACK_WORDS;
+    for (uint32_t at = 0; at < words; at++)
+        stack[at] = hh_load_relaxed(&event->stack[at]);
     report_add(text, "\n  %s by thread %u", what, hh_load_relaxed(&event->thread));
-    for (uint32_t at = 0; at < words && frames < REPORT_FRAMES; at++) {
-        uintptr_t word = hh_load_relaxed(&event->stack[at]);
-        if (!word_is_return_address(word))
-            continue;
-        report_add_frame(text, word);
-        frames++;
-    }
+    text->length_bytes +=
+        hhi_stack_text(text->buffer + text->length_bytes, text->capacity_bytes - text->length_bytes,
+                       stack, words, REPORT_FRAMES);
 }
 
 static void
@@ -204,7 +139,11 @@ fault_report(const void *address, const void *context)
         idle = 0;
     }
     struct report_text text = {reporter.text, sizeof reporter.text, 0};
-    fault_describe(&text, address, context);
+    if (hhi_sample_contains(address))
+        fault_describe(&text, address, context);
+    else
+        text.length_bytes =
+            hhi_block_fault_text(text.buffer, text.capacity_bytes, fault_access(context), address);
     hhi_diag_write(text.buffer, text.length_bytes);
     // order: release [SR-1] the buffer.
     hh_store_release(&reporter.busy, 0);
@@ -232,7 +171,7 @@ static void
 fault_handle(int number, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
-    if (info->si_code > 0 && hhi_sample_contains(info->si_addr))
+    if (info->si_code > 0 && (hhi_sample_contains(info->si_addr) || hhi_block_fault(info->si_addr)))
         fault_report(info->si_addr, context);
     errno = saved_errno;
     fault_pass_on(number, info, context);

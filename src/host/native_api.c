@@ -8,6 +8,7 @@
 #include <hostheap/hostheap.h>
 
 #include "base/bits.h"
+#include "heap/block_history.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/sample.h"
@@ -194,6 +195,14 @@ hh_heap_walk(hh_heap *heap, int (*visit)(void *arg, void *block, size_t size_byt
     if (heap == NULL || visit == NULL)
         return HH_E_INVALID_ARGUMENT;
     return hhi_heap_walk(heap, visit, arg);
+}
+
+// ---- Checked blocks
+
+size_t
+hh_check_blocks(void)
+{
+    return hhi_blocks_check("hh_check_blocks");
 }
 
 // ---- Sampled guard pages

@@ -68,6 +68,11 @@ static const struct option_row option_rows[] = {
      "the drop-in records the program's calls in a file of this name and the process's number"},
     {"trace_calls", "", OPTION_NUMBER, false, OPTION_FIELD(trace_calls), 10000000, 1, 1000000000,
      NULL, "so many calls are recorded, the first ones"},
+    {"quarantine", "bytes", OPTION_SIZE, false, OPTION_FIELD(quarantine_bytes), 16777216, 0,
+     OPTION_SIZE_MAXIMUM, NULL,
+     "checked library: so much freed memory rests before it is used again"},
+    {"seed", "", OPTION_NUMBER, false, OPTION_FIELD(seed), 0, 0, UINT32_MAX, NULL,
+     "checked library: places blocks the same way again; 0 = another way each time"},
 };
 enum { OPTION_COUNT = sizeof option_rows / sizeof option_rows[0] };
 

@@ -39,6 +39,8 @@ struct hhi_options {
     uint32_t sample;         // one of so many refills of a thread's list is sampled; 0 = off
     uint32_t trace_calls;    // so many calls are recorded at most
     char trace[HHI_OPTION_PATH_BYTES]; // the drop-in records calls to files of this name; "" = no
+    size_t quarantine_bytes; // key quarantine: freed blocks kept at rest by the checked library
+    uint32_t seed;           // of the checked library's placement; 0 = choose
 };
 
 extern struct hhi_options hhi_opt;

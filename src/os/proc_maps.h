@@ -13,4 +13,12 @@
 // nothing is mapped there or the file can not be read. Slow: reads the whole file in the worst case.
 bool hhi_os_describe_mapping(const void *address, char *line, size_t capacity_bytes);
 
+struct hhi_os_range {
+    uintptr_t start, end;
+};
+// The mapping that covers address. As above.
+bool hhi_os_mapping_range(const void *address, struct hhi_os_range *range);
+// The executable mappings, ascending, at most capacity of them; how many. Reads the whole file.
+size_t hhi_os_executable_ranges(struct hhi_os_range *ranges, size_t capacity);
+
 #endif

@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
+#include "override/front.h"
 #include "override/trace.h"
 
 #define ALIGNED_ALIGNMENT_MAXIMUM ((size_t)1 << 30)
@@ -74,7 +75,7 @@ aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
 {
     void *block;
     size_t rounded_bytes;
-    if (hh_unlikely(!hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
+    if (hh_unlikely(!hhi_front_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
         return aligned_block_slow(alignment_bytes, size_bytes);
     if (hh_likely(hhi_malloc_quick(rounded_bytes, &block)))
         return block;
@@ -89,7 +90,7 @@ posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
         return EINVAL;
     void *block;
     size_t rounded_bytes;
-    if (hh_unlikely(!hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
+    if (hh_unlikely(!hhi_front_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
         block = aligned_block(alignment_bytes, size_bytes);
     else if (hh_unlikely(!hhi_malloc_quick(rounded_bytes, &block)))
         block = aligned_medium(alignment_bytes, size_bytes, rounded_bytes);

@@ -9,6 +9,7 @@
 #include "heap/bad_block.h"
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
+#include "override/front.h"
 #include "override/trace.h"
 
 void *
@@ -121,7 +122,7 @@ override_free_outside(void *block)
 HH_NOINLINE static void
 override_free_elsewhere(void *block)
 {
-    if (hh_unlikely(!hhi_free_elsewhere(hhi_self, block)))
+    if (hh_unlikely(!hhi_front_free_elsewhere(block)))
         override_free_slow(block);
 }
 
@@ -182,7 +183,7 @@ override_resize(const char *function, void *block, size_t size_bytes, size_t blo
                                    hhi_override_malloc_slow);
         if (hhi_trace_on())
             return override_resize_traced(function, block, size_bytes);
-        block_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+        block_bytes = hhi_front_block_bytes_medium(block);
         if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
             return block;
     }
@@ -198,7 +199,7 @@ HH_OVERRIDE HH_NOINLINE void *
 realloc(void *block, size_t size_bytes)
 {
     // In its place if it fits there and is not far too large: most steps of a growing buffer.
-    size_t block_bytes = hhi_cache_block_bytes(&hhi_self->main, block);
+    size_t block_bytes = hhi_front_block_bytes(block);
     if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
         return block;
     return override_resize("realloc", block, size_bytes, block_bytes);
@@ -218,7 +219,7 @@ reallocarray(void *block, size_t count, size_t size_bytes)
 HH_NOINLINE static size_t
 override_usable_size_slow(void *block)
 {
-    size_t size_bytes = hhi_cache_block_bytes_medium(&hhi_self->main, &hhi_default_heap, block);
+    size_t size_bytes = hhi_front_block_bytes_medium(block);
     if (block == NULL || size_bytes != 0)
         return size_bytes;
     hhi_refusal why = hhi_heap_usable_size(hhi_heap_default(), block, &size_bytes);
@@ -230,7 +231,7 @@ override_usable_size_slow(void *block)
 HH_OVERRIDE size_t
 malloc_usable_size(void *block)
 {
-    size_t size_bytes = hhi_cache_block_bytes(&hhi_self->main, block);
+    size_t size_bytes = hhi_front_block_bytes(block);
     return hh_likely(size_bytes != 0) ? size_bytes : override_usable_size_slow(block);
 }
 

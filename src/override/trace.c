@@ -2,6 +2,8 @@
 // override/trace.c - see trace.h.
 #include "override/trace.h"
 
+#include "override/front.h"
+
 #include <pthread.h>
 
 #include "base/bits.h"
@@ -86,6 +88,10 @@ hhi_process_options_read(void)
     if (hhi_opt.trace[0] == '\0' || trace.begun)
         return;
     trace.begun = true;
+    if (FRONT_CHECKED) {
+        hhi_diag_report("trace: the checked library does not record");
+        return;
+    }
     hhi_diag_format(path, sizeof path, "%s.%d", hhi_opt.trace, (int)hhi_os_process_id());
     int result = hhi_kept_file_create(&trace.file, path);
     if (result != 0) {

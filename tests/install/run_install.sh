@@ -25,16 +25,16 @@ export LD_LIBRARY_PATH="$lib"
 step "find_package" cmake -S "$here" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
     -DVERSION="$version" -DCMAKE_BUILD_TYPE=Release
 cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-for target in hostheap static malloc malloc_object; do
+for target in hostheap static malloc malloc_checked malloc_object; do
     step "CMake hostheap::$target" "$work/build/consumer_$target"
 done
 
 if command -v pkg-config >/dev/null; then
     export PKG_CONFIG_PATH="$lib/pkgconfig"
     [ "$(pkg-config --modversion hostheap)" = "$version" ]
-    for module in hostheap hostheap-malloc; do
-        expect=0
-        [ $module = hostheap-malloc ] && expect=1
+    for module in hostheap hostheap-malloc hostheap-malloc-checked; do
+        expect=1
+        [ $module = hostheap ] && expect=0
         # shellcheck disable=SC2046
         cc -O2 -DEXPECT_MALLOC=$expect "$here/consumer.c" -o "$work/by_pkg_config" \
             $(pkg-config --cflags --libs $module)
@@ -60,6 +60,10 @@ step "libhostheap.so leaves malloc alone" "$work/preloaded_not"
 # The wrapper finds the library beside the folder it is installed in.
 step "hostheap-run" env -u LD_LIBRARY_PATH "$prefix/bin/hostheap-run" --json true 2>"$work/stats"
 grep -q '^{"version":"'"$version"'"' "$work/stats"
+
+step "hostheap-run --checked" env -u LD_LIBRARY_PATH "$prefix/bin/hostheap-run" --checked cat \
+    /proc/self/maps >"$work/maps"
+grep -q libhostheap-malloc-checked "$work/maps"
 
 # The README's example compiles, runs, and says what it says.
 sed -n '/^```c$/,/^```$/p' "$here/../../README.md" | grep -v '^```' >"$work/readme.c"

@@ -29,7 +29,8 @@ def plain(text, program):
     for line in text.splitlines():
         frame = FRAME.match(line)
         if frame:
-            if frame.group(1) == os.path.realpath(program):
+            # What is left on the stack above main is the loader's.
+            if frame.group(1) == os.path.realpath(program) and lines[-1] != "    main":
                 lines.append("    " + function_at(program, frame.group(2)))
             continue
         line = re.sub(r"mapping: .*", "mapping: LINE", line)
