@@ -96,6 +96,7 @@ size_t hhi_slab_limit_bytes;
 struct hhi_thread hhi_thread_none, hhi_thread_dead;
 struct hh_heap hhi_default_heap;
 _Atomic uint8_t hhi_threads_borrow;
+_Atomic size_t hhi_growth_bytes;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 void (*const hhi_process_up)(void) = NULL;
