@@ -30,6 +30,10 @@
 // as the static TLS surplus has room for it, and costs one load.
 #define HH_TLS_INITIAL_EXEC __thread __attribute__((tls_model("initial-exec")))
 
+// Of small variables that every process uses from its start: close together, so that they lie in one
+// or two pages instead of one page each.
+#define HH_START_STATE __attribute__((section("hhi_start_state")))
+
 #define HH_CACHE_LINE_BYTES 64
 
 #define hh_container_of(pointer, type, member)                                                     \

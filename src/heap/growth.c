@@ -18,7 +18,7 @@ enum {
 
 #define AGAIN_AT_START_BYTES ((size_t)16 << 20)
 
-_Atomic size_t hhi_growth_bytes; // taken since the last purge
+_Atomic size_t hhi_growth_bytes HH_START_STATE; // taken since the last purge
 // How much of what is used again may still count.
 static _Atomic size_t again_bytes = AGAIN_AT_START_BYTES;
 

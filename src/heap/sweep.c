@@ -32,7 +32,7 @@ static struct {
     _Atomic uint64_t last_tick_ms; // without a thread: when a portion was done last
     _Atomic uint32_t events;
     _Atomic uint64_t purged_in_slabs; // a statistic
-} sweep;
+} sweep HH_START_STATE;
 
 // Everything the passes share: what counts as old now, and what was given back so far.
 struct sweep_pass {

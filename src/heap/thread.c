@@ -29,7 +29,7 @@ static struct {
     _Atomic(struct hhi_thread *) all; // [TC-2] only grows
     _Atomic size_t orphan_count;      // written under lock; a hint without it
     size_t running;                   // under lock
-} threads;
+} threads HH_START_STATE;
 
 // ---- Orphans ------------------------------------------------------------------------------------
 

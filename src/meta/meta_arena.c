@@ -16,7 +16,7 @@ static struct {
     _Atomic size_t mapped_bytes;             // written under lock, read by anyone
     _Atomic(struct hhi_meta_chunk *) oldest; // [MA-1]
     struct hhi_meta_chunk *newest;           // under lock
-} meta;
+} meta HH_START_STATE;
 
 // A chunk whose granule of HHI_META_ALIGNMENT nobody shares. 0 without memory.
 static uintptr_t

@@ -76,7 +76,7 @@ static const struct option_row option_rows[] = {
 };
 enum { OPTION_COUNT = sizeof option_rows / sizeof option_rows[0] };
 
-struct hhi_options hhi_opt;
+struct hhi_options hhi_opt HH_START_STATE;
 
 static void
 option_store(struct hhi_options *options, const struct option_row *row, uint64_t value)

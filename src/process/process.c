@@ -27,7 +27,7 @@ static struct {
     pthread_key_t thread_key;
     bool thread_key_made;
     sigset_t fork_signals; // blocked before the fork; of the thread that holds all locks for it
-} process;
+} process HH_START_STATE;
 
 void (*const hhi_process_up)(void) = hhi_process_start;
 

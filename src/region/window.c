@@ -6,10 +6,10 @@
 #include "os/os.h"
 #include "region/region_map.h"
 
-struct hhi_window hhi_window;
+struct hhi_window hhi_window HH_START_STATE;
 
-static struct hhi_region_record tables_record; // of the tables, for the region map
-static _Atomic size_t covered;                 // granules whose tables are writable [WN-1]
+static struct hhi_region_record tables_record HH_START_STATE; // of the tables, for the region map
+static _Atomic size_t covered HH_START_STATE; // granules whose tables are writable [WN-1]
 
 enum {
     GRANULES_PER_MIB = 16,
@@ -78,12 +78,15 @@ window_place(size_t window_bytes)
     size_t heads_bytes = hh_align_up(granules * sizeof(uint32_t), page_bytes);
     size_t region_of_bytes =
         hh_align_up(granules / GRANULES_PER_MIB * sizeof(uint32_t), page_bytes);
-    size_t tables_bytes = records_bytes + heads_bytes + region_of_bytes;
-    intptr_t reserved = hhi_os_reserve_readable(tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
+    // Whole granules of the region map: nobody else's memory may share one. Where there are addresses
+    // enough, whole entries of its upper level: a process then starts without a node of leaves.
+    size_t unit_bytes =
+        window_bytes >= WINDOW_FLOOR_BYTES ? WINDOW_ALIGNMENT : (size_t)HHI_REGION_GRANULE_BYTES;
+    size_t tables_bytes = hh_align_up(records_bytes + heads_bytes + region_of_bytes, unit_bytes);
+    intptr_t reserved = hhi_os_reserve_readable(tables_bytes + unit_bytes);
     if (reserved < 0)
         return false;
-    // Whole granules of the region map: nobody else's memory may share one.
-    uintptr_t tables = hh_align_up((uintptr_t)reserved, HHI_REGION_GRANULE_BYTES);
+    uintptr_t tables = hh_align_up((uintptr_t)reserved, unit_bytes);
     // Below the tables, as the kernel gives out addresses downwards; above them where it, or a tool
     // like valgrind, begins at the bottom.
     uintptr_t base = tables >= window_bytes + 2 * WINDOW_ALIGNMENT
@@ -97,7 +100,7 @@ window_place(size_t window_bytes)
     tables_record.kind = HHI_REGION_METADATA;
     tables_record.part = tables_part;
     if (hhi_region_map_insert(&tables_record) != 0) {
-        hhi_os_release((void *)reserved, tables_bytes + 2 * HHI_REGION_GRANULE_BYTES);
+        hhi_os_release((void *)reserved, tables_bytes + unit_bytes);
         return false;
     }
     hhi_window.base = base;
