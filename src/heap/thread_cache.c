@@ -16,7 +16,10 @@
 struct hhi_cache hhi_cache_none;
 
 enum {
-    FULL_RETURNS_DIVISOR = 8,    // a full slab is used again when an eighth of it is free
+    // A full slab is used again when an eighth of it is free, one of many blocks a sixteenth.
+    FULL_RETURNS_DIVISOR = 8,
+    FULL_RETURNS_DIVISOR_MANY = 16,
+    FULL_RETURNS_MANY = 128,
     ARRIVAL_LOOKS = 4,           // slabs looked through for one with enough blocks that came back
     LOOK_BACK_BYTES = 16 * 1024, // of a slab, from which on it is looked through before more of it
     CARVE_SETTLES = 4,           // slabs of any class looked at before another is carved
@@ -153,6 +156,16 @@ partial_event(struct hhi_cache *cache, struct hhi_slab *slab)
     }
 }
 
+// How many blocks of a full slab are freed before it is used again.
+static uint32_t
+slab_full_returns(struct hhi_slab *slab)
+{
+    uint32_t count = slab_block_count(slab);
+    if (count > FULL_RETURNS_MANY)
+        return count / FULL_RETURNS_DIVISOR_MANY;
+    return count < FULL_RETURNS_DIVISOR ? 1 : count / FULL_RETURNS_DIVISOR;
+}
+
 void
 hhi_slab_event(struct hhi_slab *slab)
 {
@@ -160,9 +173,7 @@ hhi_slab_event(struct hhi_slab *slab)
     if (slab->state == HHI_SLAB_FULL) {
         partial_push(cache, slab);
         uint32_t count = slab_block_count(slab);
-        uint32_t freed = count / FULL_RETURNS_DIVISOR;
-        if (freed == 0)
-            freed = 1;
+        uint32_t freed = slab_full_returns(slab);
         // Whether it is sparse matters only to a thread that has much; else ask when it is empty.
         uint32_t sparse = cache->partial_bytes > SHARE_ABOVE_BYTES ? count / SPARSE_DIVISOR : 0;
         slab->credit = (int32_t)(count - freed > sparse ? count - freed - sparse : 1);
@@ -176,9 +187,8 @@ hhi_slab_event(struct hhi_slab *slab)
 static void
 slab_becomes_full(struct hhi_slab *slab)
 {
-    uint32_t returns = slab_block_count(slab) / FULL_RETURNS_DIVISOR;
     slab->state = HHI_SLAB_FULL;
-    slab->credit = (int32_t)(returns == 0 ? 1 : returns);
+    slab->credit = (int32_t)slab_full_returns(slab);
 }
 
 // ---- Frees by other threads ---------------------------------------------------------------------
