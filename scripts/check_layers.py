@@ -16,7 +16,7 @@ LOWER = {
     "diag": "base os",
     "options": "base os diag",
     "meta": "base os diag",
-    "rcu": "base diag meta",
+    "rcu": "base os diag meta",
     "region": "base os diag options meta rcu",
     "slab": "base os diag meta rcu region",
     "heap": "base os diag options meta rcu region slab",

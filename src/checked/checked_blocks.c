@@ -717,16 +717,7 @@ hhi_checked_resize(const void *block, size_t size_bytes, const char *function)
 // ---- Fork ---------------------------------------------------------------------------------------
 
 void
-hhi_debug_fork_prepare(void)
+hhi_debug_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&hhi_checked_lock);
-}
-
-void
-hhi_debug_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&hhi_checked_lock);
-    else
-        hhi_lock_leave(&hhi_checked_lock);
+    hhi_lock_fork(&hhi_checked_lock, step);
 }

@@ -228,16 +228,7 @@ hhi_heap_debug_lookup(const void *address, const char **file, int *line, size_t 
 }
 
 void
-hhi_debug_fork_prepare(void)
+hhi_debug_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&debug.lock);
-}
-
-void
-hhi_debug_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&debug.lock);
-    else
-        hhi_lock_leave(&debug.lock);
+    hhi_lock_fork(&debug.lock, step);
 }

@@ -18,6 +18,7 @@
 
 #include "heap/heap.h"
 #include "heap/thread_cache.h"
+#include "os/lock.h"
 
 struct hhi_debug_record {
     const char *file; // interned, or NULL
@@ -30,7 +31,6 @@ struct hhi_debug_record {
 hhi_refusal hhi_debug_free(struct hhi_slab *slab, uint32_t index);
 // A run of a heap ends: give its records back. Heap's lock held.
 void hhi_debug_forget_locked(struct hhi_slab *slab);
-void hhi_debug_fork_prepare(void);
-void hhi_debug_fork_done(bool child);
+void hhi_debug_fork(enum hhi_fork_step step);
 
 #endif

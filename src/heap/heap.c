@@ -494,32 +494,15 @@ hhi_heap_set_limits(struct hh_heap *heap, size_t soft_bytes, size_t hard_bytes)
 }
 
 void
-hhi_heaps_fork_prepare(void)
+hhi_heap_list_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&heaps.lock);
+    hhi_lock_fork(&heaps.lock, step);
 }
 
 void
-hhi_heaps_lock_all(void)
+hhi_heaps_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&hhi_default_heap.lock);
+    hhi_lock_fork(&hhi_default_heap.lock, step);
     for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
-        hhi_lock_enter(&heap->lock);
-}
-
-void
-hhi_heaps_fork_done(bool child)
-{
-    for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
-        if (child)
-            hhi_lock_reset(&heap->lock);
-        else
-            hhi_lock_leave(&heap->lock);
-    if (child) {
-        hhi_lock_reset(&hhi_default_heap.lock);
-        hhi_lock_reset(&heaps.lock);
-    } else {
-        hhi_lock_leave(&hhi_default_heap.lock);
-        hhi_lock_leave(&heaps.lock);
-    }
+        hhi_lock_fork(&heap->lock, step);
 }

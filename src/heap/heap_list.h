@@ -29,9 +29,8 @@ struct hhi_slab *hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_in
 // Put a slab back that was taken so.
 void hhi_heap_return_shared(struct hhi_slab *slab);
 
-// Around fork. The list's lock is taken first, then every heap's.
-void hhi_heaps_fork_prepare(void);
-void hhi_heaps_lock_all(void);
-void hhi_heaps_fork_done(bool child);
+// Around fork: the list's lock, and every heap's.
+void hhi_heap_list_fork(enum hhi_fork_step step);
+void hhi_heaps_fork(enum hhi_fork_step step);
 
 #endif

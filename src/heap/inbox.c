@@ -217,11 +217,10 @@ hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged)
 }
 
 void
-hhi_inbox_reset(struct hhi_cache *cache)
+hhi_inbox_forget_arrived(struct hhi_cache *cache)
 {
     memset(cache->arrived, 0, sizeof cache->arrived);
-    // relaxed (both): nobody else uses the cache.
+    // relaxed: nobody else uses what has arrived.
     hh_store_relaxed(&cache->arrived_count, 0);
-    hh_store_relaxed(&cache->inbox, NULL);
     hhi_lock_reset(&cache->arrival_lock);
 }

@@ -51,7 +51,7 @@ struct hhi_slab *hhi_inbox_take_any(struct hhi_cache *cache, bool gather);
 struct hhi_slab *hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting);
 // Put slabs back that were taken so. Those that were not purged are due at the next pass.
 void hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged);
-// Forget all slabs: nobody else uses the cache.
-void hhi_inbox_reset(struct hhi_cache *cache);
+// Forget what has arrived, and who was looking at it: nobody else does, a lost thread may have.
+void hhi_inbox_forget_arrived(struct hhi_cache *cache);
 
 #endif

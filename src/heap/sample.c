@@ -345,20 +345,11 @@ hhi_sample_start(uint32_t every)
     return ready;
 }
 
-void
-hhi_sample_fork_prepare(void)
-{
-    hhi_lock_enter(&pool.lock);
-}
-
 // A slot that a lost thread was taking or ending stays unused in the child.
 void
-hhi_sample_fork_done(bool child)
+hhi_sample_fork(enum hhi_fork_step step)
 {
-    if (child)
-        hhi_lock_reset(&pool.lock);
-    else
-        hhi_lock_leave(&pool.lock);
-    if (child)
+    hhi_lock_fork(&pool.lock, step);
+    if (step == HHI_FORK_CHILD)
         hhi_sample_report_reset();
 }

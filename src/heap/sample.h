@@ -36,6 +36,7 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 #include "heap/heap.h"
+#include "os/lock.h"
 
 enum {
     HHI_SAMPLE_SLOTS = 256,
@@ -98,7 +99,6 @@ struct hhi_sample_slot *hhi_sample_find(const void *address);
 // Whether address lies in the pool, guards included.
 bool hhi_sample_contains(const void *address);
 
-void hhi_sample_fork_prepare(void);
-void hhi_sample_fork_done(bool child);
+void hhi_sample_fork(enum hhi_fork_step step);
 
 #endif

@@ -190,6 +190,10 @@ pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
     struct hhi_cache *cache = heap->caches;
     hhi_lock_leave(&heap->lock);
     for (; cache != NULL; cache = cache->next_of_heap) {
+        // Who mends a record tells lost slabs from those that it finds in inbox and slots.
+        // relaxed: fixed once made.
+        if (!hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
+            continue;
         pass_inbox(pass, cache);
         hhi_kept_release(cache, kept_slab_is_due, pass);
     }
@@ -276,8 +280,10 @@ hhi_sweep_all(void)
     struct hhi_thread *thread = hhi_thread_get();
     // The lock first: it keeps other threads from ending the heaps of our caches.
     hhi_lock_enter(&sweep.lock);
-    if (thread != NULL)
+    if (thread != NULL) {
+        hhi_thread_mend(thread);
         hhi_thread_for_each_cache(thread, sweep_own_cache, &pass);
+    }
     pass_locked(&pass);
     hhi_lock_leave(&sweep.lock);
     hhi_thread_return(thread);
@@ -300,7 +306,9 @@ heap_release_kept(void *arg, struct hh_heap *heap)
     struct hhi_cache *cache = heap->caches;
     hhi_lock_leave(&heap->lock);
     for (; cache != NULL; cache = cache->next_of_heap)
-        hhi_kept_release(cache, NULL, NULL);
+        // relaxed: fixed once made. See pass_heap_caches.
+        if (hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
+            hhi_kept_release(cache, NULL, NULL);
 }
 
 size_t
@@ -364,15 +372,17 @@ static void
 sweeper_start(void)
 {
     uint32_t stopped = 0;
+    // A handler that forked in the middle would leave the child in doubt whether it has a sweeper.
+    uint64_t signals = hhi_os_block_signals();
     // order: acquire [SW-1] the last thread is done.
-    if (!hh_cas_strong_acquire(&sweep.running, &stopped, 1))
-        return;
-    if (hhi_os_start_hidden_thread(sweeper_run, NULL) == 0)
-        return;
-    // relaxed: from now on threads sweep in portions.
-    hh_store_relaxed(&sweep.unavailable, 1);
-    // order: release [SW-1].
-    hh_store_release(&sweep.running, 0);
+    if (hh_cas_strong_acquire(&sweep.running, &stopped, 1) &&
+        hhi_os_start_hidden_thread(sweeper_run, NULL) != 0) {
+        // relaxed: from now on threads sweep in portions.
+        hh_store_relaxed(&sweep.unavailable, 1);
+        // order: release [SW-1].
+        hh_store_release(&sweep.running, 0);
+    }
+    hhi_os_restore_signals(signals);
 }
 
 // Without a sweeper thread: now and then, purge a portion on the thread that comes by.
@@ -422,22 +432,12 @@ hhi_sweep_admit(void)
 }
 
 void
-hhi_sweep_fork_prepare(void)
+hhi_sweep_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&sweep.lock);
-    hhi_lock_enter(&sweep.purge_lock);
-}
-
-void
-hhi_sweep_fork_done(bool child)
-{
-    if (!child) {
-        hhi_lock_leave(&sweep.purge_lock);
-        hhi_lock_leave(&sweep.lock);
+    hhi_lock_fork(&sweep.lock, step);
+    hhi_lock_fork(&sweep.purge_lock, step);
+    if (step != HHI_FORK_CHILD)
         return;
-    }
-    hhi_lock_reset(&sweep.purge_lock);
-    hhi_lock_reset(&sweep.lock);
     // relaxed (both): the only thread of the process; the sweeper stayed behind.
     hh_store_relaxed(&sweep.running, 0);
     hh_store_relaxed(&sweep.noted_bytes, NOTE_STARTS_BYTES);

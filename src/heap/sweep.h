@@ -26,6 +26,7 @@
 #define HHI_HEAP_SWEEP_H
 
 #include "base/compiler.h"
+#include "os/lock.h"
 
 struct hh_heap;
 struct hhi_purge_budget;
@@ -48,7 +49,6 @@ uint64_t hhi_sweep_purged_in_slabs(void);
 // Keep the sweeper out, and let it in again.
 void hhi_sweep_exclude(void);
 void hhi_sweep_admit(void);
-void hhi_sweep_fork_prepare(void);
-void hhi_sweep_fork_done(bool child);
+void hhi_sweep_fork(enum hhi_fork_step step);
 
 #endif

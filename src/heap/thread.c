@@ -23,13 +23,62 @@ struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS, .recent = NO_CACHE
 HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = &hhi_thread_none;
 _Atomic uint8_t hhi_threads_borrow;
 
+_Atomic uint32_t hhi_thread_generation = 1;
+
 static struct {
     struct hhi_lock lock;             // rank: thread list
     struct hhi_thread *orphans;       // by next_orphan
     _Atomic(struct hhi_thread *) all; // [TC-2] only grows
     _Atomic size_t orphan_count;      // written under lock; a hint without it
     size_t running;                   // under lock
+    _Atomic(bool) forked; // records of lost threads are not yet orphans; as orphan_count
+    uint64_t survivor;    // after a fork: the thread that was not lost
+    bool section_lost;    // after a fork: a lost thread was freeing a block
 } threads HH_START_STATE;
+
+/*
+ * Records that nobody living has become orphans. At the first use of the list after a fork, and not in the
+ * fork: the thread may have been interrupted in its use by the handler that forks. No other thread
+ * exists until it has gone on.
+ */
+static void
+threads_take_stock(void)
+{
+    size_t orphans = 0;
+    threads.orphans = NULL;
+    threads.running = 0;
+    for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL;
+         thread = thread->next_all) {
+        if (thread->holder == threads.survivor) {
+            // relaxed: the only thread of the process, or not yet seen by another.
+            threads.running += hh_load_relaxed(&thread->state) == HHI_THREAD_RUNNING;
+            continue;
+        }
+        thread->torn = thread->torn || thread->holder != 0;
+        if (!thread->torn && !threads.section_lost)
+            // relaxed (both): only a free in progress leaves something in another thread's slabs.
+            hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
+        thread->holder = 0;
+        thread->borrowed = 0;
+        // relaxed: as above.
+        hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
+        thread->next_orphan = threads.orphans;
+        threads.orphans = thread;
+        orphans++;
+    }
+    // relaxed (both): written under the lock.
+    hh_store_relaxed(&threads.orphan_count, orphans);
+    hh_store_relaxed(&threads.forked, false);
+}
+
+static void
+threads_enter(void)
+{
+    hhi_lock_enter(&threads.lock);
+    // relaxed: written under the lock, or by the only thread.
+    if (hh_unlikely(hh_load_relaxed(&threads.forked)))
+        threads_take_stock();
+}
 
 // ---- Orphans ------------------------------------------------------------------------------------
 
@@ -53,9 +102,10 @@ orphan_fits(struct hhi_thread *orphan, struct orphan_wish *wish)
     if (wish->heap != NULL) {
         struct hhi_cache *cache = hhi_cache_find(orphan, wish->heap);
         // relaxed: a hint; blocks freed in slabs that were full when the thread ended.
-        return cache != NULL && (!cache->shared_all || orphan->torn || !hhi_inbox_is_empty(cache));
+        return cache != NULL &&
+               (!cache->shared_all || !hhi_thread_is_mended(orphan) || !hhi_inbox_is_empty(cache));
     }
-    if (wish->due == NULL || orphan->torn)
+    if (wish->due == NULL || !hhi_thread_is_mended(orphan))
         return true;
     wish->found = false;
     hhi_thread_for_each_cache(orphan, orphan_ask, wish);
@@ -65,16 +115,17 @@ orphan_fits(struct hhi_thread *orphan, struct orphan_wish *wish)
 static struct hhi_thread *
 orphan_remove(struct orphan_wish wish)
 {
-    // relaxed: a hint; an orphan of this moment is found the next time.
-    if (hh_load_relaxed(&threads.orphan_count) == 0)
+    // relaxed (both): hints; an orphan of this moment is found the next time.
+    if (hh_load_relaxed(&threads.orphan_count) == 0 && !hh_load_relaxed(&threads.forked))
         return NULL;
-    hhi_lock_enter(&threads.lock);
+    threads_enter();
     struct hhi_thread **link = &threads.orphans;
     while (*link != NULL && !orphan_fits(*link, &wish))
         link = &(*link)->next_orphan;
     struct hhi_thread *orphan = *link;
     if (orphan != NULL) {
         *link = orphan->next_orphan;
+        orphan->holder = hhi_thread_self();
         // relaxed: written under the lock.
         hh_store_relaxed(&threads.orphan_count, hh_load_relaxed(&threads.orphan_count) - 1);
     }
@@ -105,9 +156,10 @@ hhi_orphan_take_if(bool (*due)(struct hhi_cache *cache))
 void
 hhi_orphan_put(struct hhi_thread *thread)
 {
-    hhi_lock_enter(&threads.lock);
+    threads_enter();
     thread->next_orphan = threads.orphans;
     threads.orphans = thread;
+    thread->holder = 0;
     // relaxed (both): written under the lock or by the record's only user.
     hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
     hh_store_relaxed(&threads.orphan_count, hh_load_relaxed(&threads.orphan_count) + 1);
@@ -115,19 +167,46 @@ hhi_orphan_put(struct hhi_thread *thread)
 }
 
 static void
-orphan_rebuild(void *arg, struct hhi_cache *cache)
+thread_mend_lists(void *arg, struct hhi_cache *cache)
 {
     (void)arg;
-    hhi_cache_rebuild(cache);
+    hhi_cache_mend_lists(cache);
+}
+
+static void
+thread_mend_mark(void *arg, struct hhi_cache *cache)
+{
+    (void)arg;
+    hhi_cache_mend_mark(cache);
+}
+
+static void
+thread_mend_settle(void *arg, struct hhi_cache *cache)
+{
+    (void)arg;
+    hhi_cache_mend_settle(cache);
 }
 
 void
 hhi_thread_mend(struct hhi_thread *thread)
 {
-    if (!thread->torn)
+    if (hh_likely(hhi_thread_is_mended(thread)))
         return;
-    hhi_thread_for_each_cache(thread, orphan_rebuild, NULL);
+    // relaxed: read before anything is looked at. If a handler forks meanwhile, the child's
+    // generation is a later one, and the record is mended once more.
+    uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
+    if (thread->torn)
+        hhi_thread_for_each_cache(thread, thread_mend_lists, NULL);
     thread->torn = false;
+    hhi_thread_for_each_cache(thread, thread_mend_mark, NULL);
+    // relaxed: an addition reads the newest epoch. Who took a token before the slabs were marked is in a
+    // section of this epoch or an older one until the slab is in the inbox.
+    uint64_t marked_epoch = hh_fetch_add_relaxed(&hhi_guard_epoch, 0);
+    if (hhi_guard_advance() <= marked_epoch)
+        return; // some section is open: the next try begins anew
+    hhi_thread_for_each_cache(thread, thread_mend_settle, NULL);
+    // order: release [TC-3] all slabs whose tokens are out are in the inboxes.
+    hh_store_release(&thread->mended, generation);
 }
 
 // ---- Records ------------------------------------------------------------------------------------
@@ -165,6 +244,9 @@ thread_make(void)
     struct hhi_thread *thread = hhi_meta_alloc(sizeof *thread);
     if (thread == NULL)
         return NULL;
+    thread->holder = hhi_thread_self();
+    // relaxed (both): published with the record.
+    hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
     cache_init(&thread->main, thread);
     cache_attach(&thread->main, &hhi_default_heap);
     for (unsigned slot = 0; slot < HHI_RECENT_CACHES; slot++)
@@ -198,14 +280,14 @@ hhi_thread_get(void)
         thread = thread_make();
     if (thread == NULL)
         return NULL;
-    hhi_lock_enter(&threads.lock);
+    threads_enter();
     threads.running++;
+    // relaxed: a hint for the sweeper; with the count, for who takes stock after a fork.
+    hh_store_relaxed(&thread->state, HHI_THREAD_RUNNING);
     hhi_lock_leave(&threads.lock);
     // relaxed: set before the first record; where it ends, this call or the next sees it.
     thread->borrowed = self == &hhi_thread_dead || hh_load_relaxed(&hhi_threads_borrow) != 0;
     thread->stand_in = self;
-    // relaxed: a hint for the sweeper.
-    hh_store_relaxed(&thread->state, HHI_THREAD_RUNNING);
     hhi_self = thread;
     if (!thread->borrowed)
         hhi_process_watch_thread(thread); // may allocate: the record is in place
@@ -216,8 +298,10 @@ static void
 thread_give_up(struct hhi_thread *thread, struct hhi_thread *stand_in)
 {
     hhi_self = stand_in;
-    hhi_lock_enter(&threads.lock);
+    threads_enter();
     threads.running--;
+    // relaxed: a hint for the sweeper; with the count, for who takes stock after a fork.
+    hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
     hhi_lock_leave(&threads.lock);
     hhi_orphan_put(thread);
 }
@@ -248,7 +332,7 @@ hhi_thread_first(void)
 size_t
 hhi_thread_count_running(void)
 {
-    hhi_lock_enter(&threads.lock);
+    threads_enter();
     size_t running = threads.running;
     hhi_lock_leave(&threads.lock);
     return running;
@@ -391,58 +475,24 @@ hhi_thread_for_each_cache(struct hhi_thread *thread,
             visit(arg, thread->table[slot]);
 }
 
-static void
-thread_repair(void *arg, struct hhi_cache *cache)
-{
-    (void)arg;
-    hhi_cache_repair(cache);
-}
-
 // ---- Fork ---------------------------------------------------------------------------------------
 
-static void
-heap_tear(void *own, struct hh_heap *heap)
+void
+hhi_threads_fork(enum hhi_fork_step step)
 {
-    hhi_heap_tear(heap, own);
+    hhi_lock_fork(&threads.lock, step);
 }
 
 void
-hhi_threads_fork_prepare(void)
+hhi_threads_fork_child(bool section_lost)
 {
-    hhi_lock_enter(&threads.lock);
-}
-
-void
-hhi_threads_fork_parent(void)
-{
-    hhi_lock_leave(&threads.lock);
-}
-
-void
-hhi_threads_fork_child(struct hhi_thread *own)
-{
-    hhi_lock_reset(&threads.lock);
-    threads.orphans = NULL;
-    threads.running = hhi_thread_is_real(own);
-    size_t orphans = 0;
-    for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL;
-         thread = thread->next_all) {
-        if (thread == own)
-            continue;
-        thread->torn = true;
-        thread->borrowed = 0;
-        // relaxed: the only thread of the process.
-        hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
-        thread->next_orphan = threads.orphans;
-        threads.orphans = thread;
-        orphans++;
-    }
-    // relaxed: the only thread of the process.
-    hh_store_relaxed(&threads.orphan_count, orphans);
-    hhi_guard_fork_child(hhi_thread_is_real(own) ? &own->guard : NULL);
-    if (orphans == 0)
-        return;
-    hhi_heap_for_each(heap_tear, own);
-    if (hhi_thread_is_real(own))
-        hhi_thread_for_each_cache(own, thread_repair, NULL);
+    threads.survivor = hhi_thread_self();
+    threads.section_lost = section_lost;
+    // relaxed (all): the only thread of the process.
+    uint32_t generation = hh_load_relaxed(&hhi_thread_generation) + 1;
+    hh_store_relaxed(&hhi_thread_generation, generation);
+    hh_store_relaxed(&threads.forked, true);
+    // Only a free in progress leaves something in another thread's slabs.
+    if (!section_lost && hhi_thread_is_real(hhi_self))
+        hh_store_relaxed(&hhi_self->mended, generation);
 }

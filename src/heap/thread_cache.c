@@ -407,6 +407,12 @@ static struct hhi_slab *
 cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_slab *slab = cache_pop_partial(cache, class_index);
+    // relaxed: fixed once made.
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    if (slab == NULL && hh_unlikely(!hhi_thread_is_mended(thread))) {
+        hhi_thread_mend(thread);
+        slab = cache_pop_partial(cache, class_index);
+    }
     if (slab == NULL)
         slab = cache_take_arrived(cache, class_index);
     if (slab == NULL)
@@ -621,32 +627,29 @@ hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget)
     }
 }
 
-void
-hhi_cache_reset(struct hhi_cache *cache)
+static void
+lists_reset(struct hhi_cache *cache)
 {
     for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
         cache->bins[class_index] = (struct hhi_bin){.head = HHI_LINK_END};
         cache->partial[class_index] = NULL;
     }
     hhi_kept_forget(cache);
+    hhi_inbox_forget_arrived(cache);
     cache->partial_bytes = 0;
     cache->shared_all = false;
     memset(cache->shared_use, 0, sizeof cache->shared_use);
-    hhi_inbox_reset(cache);
 }
 
 void
-hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own)
+hhi_cache_reset(struct hhi_cache *cache)
 {
-    // relaxed (all): the only thread of the process.
-    for (struct hhi_cache *cache = heap->caches; cache != NULL; cache = cache->next_of_heap)
-        if (hh_load_relaxed(&cache->thread) != own)
-            hhi_inbox_reset(cache);
-    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next)
-        if (hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB &&
-            hh_load_relaxed(&slab_owner(slab)->thread) != own)
-            hh_store_relaxed(&slab->notice, HHI_NOTICE_TOKEN);
+    lists_reset(cache);
+    // relaxed: nobody owns or frees blocks of this cache now.
+    hh_store_relaxed(&cache->inbox, NULL);
 }
+
+// ---- After a fork -------------------------------------------------------------------------------
 
 // Owned by the cache, or kept in one of its slots.
 static bool
@@ -657,59 +660,96 @@ slab_belongs_to(struct hhi_slab *slab, struct hhi_cache *cache)
            (owner == &hhi_cache_none && slab->state == HHI_SLAB_KEPT && slab->kept_by == cache);
 }
 
-void
-hhi_cache_rebuild(struct hhi_cache *cache)
+// The first run from here on that is a slab of the cache, or NULL. Under the heap's lock.
+static struct hhi_slab *
+mend_next(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    // relaxed: only the caller makes slabs this cache's, or ends them.
+    while (slab != NULL &&
+           (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || !slab_belongs_to(slab, cache)))
+        slab = slab->heap_next;
+    return slab;
+}
+
+// Put a slab of a lost thread where it belongs; what others have freed is not free yet.
+static void
+torn_place(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    slab->next = slab->previous = NULL;
+    // relaxed: of a kept slab, whose token nobody else has [SL-3]; else it is so already.
+    hh_store_relaxed(&slab->owner, cache);
+    hhi_slab_rebuild(slab);
+    if (slab->freed == HHI_LINK_END && slab->init == slab_block_count(slab)) {
+        slab_becomes_full(slab);
+    } else {
+        partial_push(cache, slab);
+        partial_rest(slab);
+    }
+}
+
+// The heap's lock, if the heap has not been ended by another thread meanwhile.
+static bool
+mend_enter(struct hhi_cache *cache)
 {
     struct hh_heap *heap = cache->heap;
-    hhi_lock_enter(&heap->lock); // the heap may be ended by another thread meanwhile
+    hhi_lock_enter(&heap->lock);
     // relaxed: written under the heap's lock.
-    bool ended = hh_load_relaxed(&cache->heap_id) != heap->key.id;
-    cache->kept_filled =
-        UINT32_MAX; // what the lost thread had filled may be newer than what it noted
-    if (!ended)
-        hhi_cache_reset(cache);
-    for (struct hhi_slab *slab = ended ? NULL : heap->runs; slab != NULL; slab = slab->heap_next) {
-        // relaxed (both): the cache's thread is gone, only the caller acts as the owner.
-        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || !slab_belongs_to(slab, cache))
-            continue;
-        // relaxed: the token's holder, which the caller now is, changes the owner [SL-3].
-        hh_store_relaxed(&slab->owner, cache);
-        // A notification that was never finished is made good by looking at every link; guarded
-        // as in slab_collect_guarded.
-        struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;
-        slab->next = slab->previous = NULL;
-        hhi_guard_open(guard);
-        token_give(slab); // from now on frees put it into the inbox again
-        hhi_slab_rebuild(slab);
-        hhi_guard_close(guard);
-        if (slab->freed == HHI_LINK_END && slab->init == slab_block_count(slab)) {
-            slab_becomes_full(slab);
-        } else {
-            partial_push(cache, slab);
-            partial_rest(slab);
-        }
-    }
+    if (hh_load_relaxed(&cache->heap_id) == heap->key.id)
+        return true;
     hhi_lock_leave(&heap->lock);
+    return false;
 }
 
 void
-hhi_cache_repair(struct hhi_cache *cache)
+hhi_cache_mend_lists(struct hhi_cache *cache)
 {
-    struct hh_heap *heap = cache->heap;
+    if (!mend_enter(cache))
+        return;
+    cache->kept_filled = UINT32_MAX; // what the lost thread had filled may be newer than noted
+    lists_reset(cache);
+    for (struct hhi_slab *slab = cache->heap->runs; (slab = mend_next(cache, slab)) != NULL;
+         slab = slab->heap_next)
+        torn_place(cache, slab);
+    hhi_lock_leave(&cache->heap->lock);
+}
+
+void
+hhi_cache_mend_mark(struct hhi_cache *cache)
+{
     hhi_cache_drain(cache);
-    hhi_lock_enter(&heap->lock);
-    for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = slab->heap_next) {
-        // relaxed (all): the only thread of the process.
-        if (hh_load_relaxed(&slab->kind) != HHI_KIND_SLAB || slab_owner(slab) != cache ||
-            hh_load_relaxed(&slab->notice) == 0)
-            continue;
-        token_give(slab);
-        hhi_slab_collect(slab);
-        // The next local free, or the next notification, looks at it anew.
-        if (slab->state != HHI_SLAB_CURRENT)
-            slab->credit = 1;
+    if (!mend_enter(cache))
+        return;
+    for (struct hhi_slab *slab = cache->heap->runs; (slab = mend_next(cache, slab)) != NULL;
+         slab = slab->heap_next) {
+        // A free that was not told is found by looking at all links, with the token.
+        if (slab_owner(slab) == cache) {
+            (void)token_take(slab);
+            slab->rests = HHI_RESTS_LOST;
+        }
     }
-    hhi_lock_leave(&heap->lock);
+    hhi_lock_leave(&cache->heap->lock);
+}
+
+void
+hhi_cache_mend_settle(struct hhi_cache *cache)
+{
+    struct hhi_slab *chain = NULL, *next;
+    hhi_cache_drain(cache); // what living threads had the token of is here
+    if (!mend_enter(cache))
+        return;
+    for (struct hhi_slab *slab = cache->heap->runs; (slab = mend_next(cache, slab)) != NULL;
+         slab = slab->heap_next) {
+        if (slab_owner(slab) == cache && slab->rests == HHI_RESTS_LOST) {
+            slab->rests = 0;
+            slab->inbox_next = chain;
+            chain = slab;
+        }
+    }
+    hhi_lock_leave(&cache->heap->lock);
+    for (struct hhi_slab *slab = chain; slab != NULL; slab = next) {
+        next = slab->inbox_next;
+        arrival_settle(cache, slab);
+    }
 }
 
 void

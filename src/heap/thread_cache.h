@@ -35,6 +35,8 @@
  *   TC-1  heap_id of a cache: release when its heap has ended and the cache is empty -> acquire
  *         before the cache is used for another heap.
  *   TC-2  list of all threads: release push -> acquire walk: the record's fields.
+ *   TC-3  mended of a record: release when what lost threads left is mended -> acquire by the
+ *         sweeper before it takes an inbox.
  */
 #ifndef HHI_HEAP_THREAD_CACHE_H
 #define HHI_HEAP_THREAD_CACHE_H
@@ -126,10 +128,12 @@ struct hhi_thread {
     struct hhi_thread *next_orphan; // under the lock of the thread list
     _Atomic uint8_t state;          // enum hhi_thread_state
     bool torn;                      // its thread was lost in a fork: lists must be rebuilt
-    uint32_t borrowed;              // calls in progress of a thread that has none of its own
-    struct hhi_thread *stand_in;    // while borrowed: what hhi_self was, and will be
-    struct hhi_cache *spare;        // empty caches of this record, by next_of_heap
-    uint32_t slow_events;           // for ticks
+    uint64_t holder;             // the thread that has it (hhi_thread_self), 0 in the orphans' list
+    _Atomic uint32_t mended;     // the generation in which it was mended last [TC-3]
+    uint32_t borrowed;           // calls in progress of a thread that has none of its own
+    struct hhi_thread *stand_in; // while borrowed: what hhi_self was, and will be
+    struct hhi_cache *spare;     // empty caches of this record, by next_of_heap
+    uint32_t slow_events;        // for ticks
 };
 
 // Offset of the entry of a heap's id in struct hhi_thread.
@@ -222,17 +226,19 @@ size_t hhi_cache_purge(struct hhi_cache *cache);
 // Give back free pages inside partial slabs in which they were not looked for since the last use or
 // the last large number of frees. Goes on where the last call's budget was spent.
 void hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget);
-// Forget the lists of all the cache's slabs and make them anew from the links.
-void hhi_cache_rebuild(struct hhi_cache *cache);
 // The heap has ended and its slabs are retired: make the cache ready for another heap.
 void hhi_cache_reset(struct hhi_cache *cache);
-// In the child of a fork: finish notifications of this cache that a lost thread had begun.
-void hhi_cache_repair(struct hhi_cache *cache);
 /*
- * In the child of a fork: shut the inboxes of all caches of the heap but own's. Their slabs' tokens
- * are taken, so that frees only mark blocks until hhi_cache_rebuild looks at every link.
+ * After a fork, in this order (hhi_thread_mend):
+ *   lists   the cache was a lost thread's: its lists are made anew from the links
+ *   mark    all slabs that did not wait for the owner, with their tokens: taken here, or by a thread
+ *           that was lost, or by one that lives and is about to put the slab into the inbox
+ *   settle  when those that lived have done so: collect from the others
+ * Other threads may free blocks meanwhile; the sweeper leaves the cache alone.
  */
-void hhi_heap_tear(struct hh_heap *heap, const struct hhi_thread *own);
+void hhi_cache_mend_lists(struct hhi_cache *cache);
+void hhi_cache_mend_mark(struct hhi_cache *cache);
+void hhi_cache_mend_settle(struct hhi_cache *cache);
 void hhi_cache_check(struct hhi_cache *cache);
 
 // End an empty slab that no list holds and whose token the caller holds.
@@ -256,16 +262,30 @@ struct hhi_thread *hhi_orphan_take_for(struct hh_heap *heap);
 struct hhi_thread *hhi_orphan_take_if(bool (*due)(struct hhi_cache *cache));
 void hhi_orphan_put(struct hhi_thread *thread);
 size_t hhi_thread_count_running(void);
-// Rebuild a record lost in a fork before its first use.
+// 1 + number of forks above this process. Changes in the child of a fork, while one thread exists.
+extern _Atomic uint32_t hhi_thread_generation;
+
+// Whether nothing is left in the record of what a fork above this process has lost.
+static inline bool
+hhi_thread_is_mended(const struct hhi_thread *thread)
+{
+    // order: acquire [TC-3] the inboxes hold all slabs whose tokens are out.
+    // relaxed: the generation changes only while one thread exists.
+    return hh_load_acquire(&thread->mended) == hh_load_relaxed(&hhi_thread_generation);
+}
+// Mend a record the caller runs, outside of any operation on its caches. Nothing if it is mended.
 void hhi_thread_mend(struct hhi_thread *thread);
 
 // Calls visit with each cache of a record the caller runs that belongs to a heap.
 void hhi_thread_for_each_cache(struct hhi_thread *thread,
                                void (*visit)(void *arg, struct hhi_cache *cache), void *arg);
 
-void hhi_threads_fork_prepare(void);
-void hhi_threads_fork_parent(void);
-// Every record but own becomes an orphan to be rebuilt.
-void hhi_threads_fork_child(struct hhi_thread *own);
+/*
+ * In the child every record that this thread has not in hand becomes an orphan: at the next look at
+ * the list, since the thread may have been interrupted in one. section_lost: a lost thread was
+ * freeing a block, maybe one of ours.
+ */
+void hhi_threads_fork(enum hhi_fork_step step);
+void hhi_threads_fork_child(bool section_lost);
 
 #endif

@@ -55,22 +55,27 @@ hhi_host_get_memory_load(IHostMemoryManager *self, uint32_t *load_percent, size_
 static void
 load_fork_prepare(void)
 {
-    hhi_monitor_fork_prepare();
-    hhi_notice_fork_prepare();
+    hhi_fork_begin();
+    hhi_monitor_fork(HHI_FORK_LOOK);
+    hhi_notice_fork(HHI_FORK_LOOK);
+    hhi_monitor_fork(HHI_FORK_TAKE);
+    hhi_notice_fork(HHI_FORK_TAKE);
 }
 
 static void
 load_fork_parent(void)
 {
-    hhi_notice_fork_done(false);
-    hhi_monitor_fork_done(false);
+    hhi_notice_fork(HHI_FORK_PARENT);
+    hhi_monitor_fork(HHI_FORK_PARENT);
+    hhi_fork_end();
 }
 
 static void
 load_fork_child(void)
 {
-    hhi_notice_fork_done(true);
-    hhi_monitor_fork_done(true);
+    hhi_notice_fork(HHI_FORK_CHILD);
+    hhi_monitor_fork(HHI_FORK_CHILD);
+    hhi_fork_end();
 }
 
 // Only hosts get here, so a program that merely uses malloc has no handlers of ours.

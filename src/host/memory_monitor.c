@@ -173,23 +173,15 @@ hhi_monitor_set_poll_ms(unsigned poll_ms)
 }
 
 void
-hhi_monitor_fork_prepare(void)
+hhi_monitor_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&monitor.lock);
-}
-
-void
-hhi_monitor_fork_done(bool child)
-{
-    if (!child) {
-        hhi_lock_leave(&monitor.lock);
+    hhi_lock_fork(&monitor.lock, step);
+    if (step != HHI_FORK_CHILD)
         return;
-    }
     // The call that may have been running in the parent never ends here: its references stay.
     monitor.calling = NULL;
     monitor.calling_releases = 0;
     if (monitor.running)
         hhi_pressure_close(&monitor.pressure);
     monitor.running = false;
-    hhi_lock_reset(&monitor.lock);
 }

@@ -27,6 +27,7 @@
 #include <hostheap/host_memory.h>
 
 #include "base/compiler.h"
+#include "os/lock.h"
 
 /*
  * Replace the callback; NULL = none. False: the thread could not be started, nothing changed.
@@ -38,7 +39,6 @@ bool hhi_monitor_register(ICLRMemoryNotificationCallback *callback);
 void hhi_monitor_set_poll_ms(unsigned poll_ms);
 
 // Around fork: hold the lock while the process is copied.
-void hhi_monitor_fork_prepare(void);
-void hhi_monitor_fork_done(bool child);
+void hhi_monitor_fork(enum hhi_fork_step step);
 
 #endif

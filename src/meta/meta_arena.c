@@ -103,16 +103,7 @@ hhi_meta_bytes(void)
 }
 
 void
-hhi_meta_fork_prepare(void)
+hhi_meta_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&meta.lock);
-}
-
-void
-hhi_meta_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&meta.lock);
-    else
-        hhi_lock_leave(&meta.lock);
+    hhi_lock_fork(&meta.lock, step);
 }

@@ -18,6 +18,7 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "os/lock.h"
 
 /*
  * So much memory that can be read follows every record, though it may be another record's: a late
@@ -43,7 +44,6 @@ struct hhi_meta_chunk {
 const struct hhi_meta_chunk *hhi_meta_next_chunk(const struct hhi_meta_chunk *chunk);
 
 // Around fork: hold the lock while the process is copied.
-void hhi_meta_fork_prepare(void);
-void hhi_meta_fork_done(bool child);
+void hhi_meta_fork(enum hhi_fork_step step);
 
 #endif

@@ -112,12 +112,11 @@ hhi_os_start_hidden_thread(void (*run)(void *arg), void *arg)
     void **top = (void **)((uintptr_t)stub + size_bytes);
     *--top = arg;
     *--top = (void *)run;
-    uint64_t all = ~(uint64_t)0, old;
-    HHI_SYSCALL4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
+    uint64_t old = hhi_os_block_signals();
     unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                           CLONE_SYSVSEM | CLONE_SETTLS;
     long thread = hidden_clone(flags, top, &stub->self);
-    HHI_SYSCALL4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+    hhi_os_restore_signals(old);
     return thread < 0 ? (int)thread : 0;
 }
 

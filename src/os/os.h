@@ -121,6 +121,10 @@ bool hhi_os_barrier_all_threads(void);
 void hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms);
 void hhi_os_wake(_Atomic uint32_t *word, bool all);
 
+// Block all signals of the calling thread; the result restores them.
+uint64_t hhi_os_block_signals(void);
+void hhi_os_restore_signals(uint64_t before);
+
 /*
  * Start a thread that libc does not know: no TLS of its own but a zeroed stub, all signals
  * blocked, not counted by pthread_exit. run must use only functions of this library, and no

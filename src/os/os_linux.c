@@ -326,6 +326,20 @@ hhi_os_barrier_all_threads(void)
     return HHI_SYSCALL3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+uint64_t
+hhi_os_block_signals(void)
+{
+    uint64_t all = ~(uint64_t)0, before = 0;
+    HHI_SYSCALL4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    return before;
+}
+
+void
+hhi_os_restore_signals(uint64_t before)
+{
+    HHI_SYSCALL4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+}
+
 void
 hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms)
 {

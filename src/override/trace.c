@@ -108,23 +108,27 @@ hhi_process_options_read(void)
 static void
 trace_fork_prepare(void)
 {
-    hhi_lock_enter(&trace.lock);
+    hhi_fork_begin();
+    hhi_lock_fork(&trace.lock, HHI_FORK_LOOK);
+    hhi_lock_fork(&trace.lock, HHI_FORK_TAKE);
 }
 
 static void
 trace_fork_parent(void)
 {
-    hhi_lock_leave(&trace.lock);
+    hhi_lock_fork(&trace.lock, HHI_FORK_PARENT);
+    hhi_fork_end();
 }
 
 // The file and what is in the buffer are the parent's.
 static void
 trace_fork_child(void)
 {
-    hhi_lock_reset(&trace.lock);
+    hhi_lock_fork(&trace.lock, HHI_FORK_CHILD);
     trace.count = 0;
     hhi_kept_file_close(&trace.file);
     trace_stop();
+    hhi_fork_end();
 }
 
 __attribute__((constructor(101))) static void

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
@@ -26,7 +25,6 @@ static struct {
     _Atomic uint32_t up; // 1: everything below is ready       [PR-1]
     pthread_key_t thread_key;
     bool thread_key_made;
-    sigset_t fork_signals; // blocked before the fork; of the thread that holds all locks for it
 } process HH_START_STATE;
 
 void (*const hhi_process_up)(void) = hhi_process_start;
@@ -54,6 +52,12 @@ void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watc
 __attribute__((weak)) void
 hhi_process_options_read(void)
 {
+}
+
+static void
+process_fork(enum hhi_fork_step step)
+{
+    hhi_lock_fork(&process.lock, step);
 }
 
 void
@@ -87,63 +91,46 @@ hhi_process_start(void)
     hhi_lock_leave(&process.lock);
 }
 
-// Locks are taken in the order of their ranks. With signals blocked, for a handler that forks would
-// wait for the locks of the fork that it has interrupted.
+/*
+ * The modules with something to do around a fork, in the order of their locks' ranks. The thread may
+ * have been interrupted anywhere in this library by a handler that forks: then it goes on in parent and
+ * child where it was, with the locks it has, so the child's steps change nothing that it may be at.
+ */
+static void (*const fork_steps[])(enum hhi_fork_step) = {
+    process_fork,        hhi_region_fork, hhi_guard_fork, hhi_sweep_fork,  hhi_heap_list_fork,
+    hhi_threads_fork,    hhi_heaps_fork,  hhi_debug_fork, hhi_limbo_fork,  hhi_run_fork,
+    hhi_region_map_fork, hhi_rcu_fork,    hhi_meta_fork,  hhi_sample_fork,
+};
+enum { FORK_STEPS = sizeof fork_steps / sizeof fork_steps[0] };
+
 static void
 fork_prepare(void)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    hhi_region_fork_prepare();
-    hhi_sweep_fork_prepare();
-    hhi_heaps_fork_prepare();
-    hhi_threads_fork_prepare();
-    hhi_heaps_lock_all();
-    hhi_debug_fork_prepare();
-    hhi_limbo_fork_prepare();
-    hhi_run_fork_prepare();
-    hhi_region_map_fork_prepare();
-    hhi_rcu_fork_prepare();
-    hhi_meta_fork_prepare();
-    hhi_sample_fork_prepare();
-    process.fork_signals = before;
+    hhi_fork_begin();
+    for (unsigned at = 0; at < FORK_STEPS; at++)
+        fork_steps[at](HHI_FORK_LOOK);
+    for (unsigned at = 0; at < FORK_STEPS; at++)
+        fork_steps[at](HHI_FORK_TAKE);
 }
 
 static void
 fork_parent(void)
 {
-    sigset_t before = process.fork_signals;
-    hhi_sample_fork_done(false);
-    hhi_meta_fork_done(false);
-    hhi_rcu_fork_done(false);
-    hhi_region_map_fork_done(false);
-    hhi_run_fork_done(false);
-    hhi_limbo_fork_done(false);
-    hhi_debug_fork_done(false);
-    hhi_heaps_fork_done(false);
-    hhi_threads_fork_parent();
-    hhi_sweep_fork_done(false);
-    hhi_region_fork_done(false);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    for (unsigned at = FORK_STEPS; at-- > 0;)
+        fork_steps[at](HHI_FORK_PARENT);
+    hhi_fork_end();
 }
 
 static void
 fork_child(void)
 {
-    hhi_sample_fork_done(true);
-    hhi_meta_fork_done(true);
-    hhi_rcu_fork_done(true);
-    hhi_region_map_fork_done(true);
-    hhi_run_fork_done(true);
-    hhi_limbo_fork_done(true);
-    hhi_debug_fork_done(true);
-    hhi_heaps_fork_done(true);
-    hhi_guard_init();          // the barrier is registered per process
-    hhi_sweep_fork_done(true); // before the repairs below, which may start a sweeper
-    hhi_threads_fork_child(hhi_self);
-    hhi_region_fork_done(true);
-    pthread_sigmask(SIG_SETMASK, &process.fork_signals, NULL);
+    hhi_guard_init(); // the barrier is registered per process
+    bool section_lost =
+        hhi_guard_fork_child(hhi_thread_is_real(hhi_self) ? &hhi_self->guard : NULL);
+    hhi_threads_fork_child(section_lost);
+    for (unsigned at = FORK_STEPS; at-- > 0;)
+        fork_steps[at](HHI_FORK_CHILD);
+    hhi_fork_end();
 }
 
 // Before the constructors of programs and of libraries that are not ours.

@@ -52,10 +52,11 @@ static struct {
     _Atomic(struct hhi_rcu_pool *) pools; // newest first [RCU-6]
     _Atomic uint64_t pending;             // retired and not yet taken by the reclaimer, about
     _Atomic uint64_t grace_periods;
-    _Atomic uint32_t woken; // 1: a post is on its way
-    sem_t wake;             // the reclaimer's bed; posting takes no lock
-    char reader_edge;       // only its address, for the thread sanitizer [RCU-3]
-    bool fork_has_gate;
+    _Atomic uint32_t woken;       // 1: a post is on its way
+    sem_t wake;                   // the reclaimer's bed; posting takes no lock
+    char reader_edge;             // only its address, for the thread sanitizer [RCU-3]
+    _Atomic uint64_t fork_thread; // whose fork has the gate, 0 if none
+    unsigned fork_depth;          // that fork's, written inside the gate
 } rcu;
 
 // ---- Read sections ----
@@ -490,10 +491,32 @@ hhi_rcu_flush(unsigned timeout_ms)
 
 // ---- Fork ----
 
-void
-hhi_rcu_fork_prepare(void)
+static bool
+fork_has_gate(void)
 {
-    rcu.fork_has_gate = gate_enter(GATE_FORK, RCU_FORK_WAIT_MS);
+    // relaxed: only this thread stores its own number.
+    return hh_load_relaxed(&rcu.fork_thread) == hhi_thread_self();
+}
+
+static void
+rcu_fork_prepare(void)
+{
+    // A fork in a handler that interrupted this thread's fork finds the gate taken.
+    if (fork_has_gate() || !gate_enter(GATE_FORK, RCU_FORK_WAIT_MS))
+        return;
+    rcu.fork_depth = hhi_fork_depth();
+    // relaxed: only this thread stores its own number.
+    hh_store_relaxed(&rcu.fork_thread, hhi_thread_self());
+}
+
+static void
+rcu_fork_parent(void)
+{
+    if (!fork_has_gate() || rcu.fork_depth != hhi_fork_depth())
+        return;
+    // relaxed: only this thread stores its own number.
+    hh_store_relaxed(&rcu.fork_thread, 0);
+    gate_leave();
 }
 
 /*
@@ -515,8 +538,9 @@ rcu_child_start(void)
     hh_store_relaxed(&rcu.reclaimer, RECLAIMER_NONE);
     hh_store_relaxed(&rcu.woken, 0);
     hh_store_relaxed(&rcu.gate, GATE_OPEN);
-    if (!rcu.fork_has_gate)
+    if (!fork_has_gate())
         hh_store_relaxed(&rcu.lost, true);
+    hh_store_relaxed(&rcu.fork_thread, 0);
     struct hhi_rcu_pool *pool = hh_load_relaxed(&rcu.pools);
     for (; pool != NULL; pool = pool->next) {
         struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
@@ -531,10 +555,12 @@ rcu_child_start(void)
 }
 
 void
-hhi_rcu_fork_done(bool child)
+hhi_rcu_fork(enum hhi_fork_step step)
 {
-    if (child)
+    if (step == HHI_FORK_TAKE)
+        rcu_fork_prepare();
+    else if (step == HHI_FORK_PARENT)
+        rcu_fork_parent();
+    else if (step == HHI_FORK_CHILD)
         rcu_child_start();
-    else if (rcu.fork_has_gate)
-        gate_leave();
 }

@@ -2,7 +2,7 @@
 /*
  * rcu/rcu.h - read sections that never wait, and pools of records that outlive their readers.
  *
- * Layer: rcu. May include: base, diag, meta; alone in the tree: liburcu (urcu-bp).
+ * Layer: rcu. May include: base, os, diag, meta; alone in the tree: liburcu (urcu-bp).
  *
  * A reader may run on a thread nobody registered, in a signal handler, and while every other
  * thread is stopped anywhere (GEN-8). liburcu's own first read lock on a thread takes a mutex, may
@@ -58,6 +58,7 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "os/lock.h"
 
 // The first member of every pool record.
 struct hhi_rcu_link {
@@ -122,7 +123,6 @@ struct hhi_rcu_stats {
 void hhi_rcu_get_stats(struct hhi_rcu_stats *stats);
 
 // Around fork. prepare waits at most a second for the reclaimer to be outside of liburcu.
-void hhi_rcu_fork_prepare(void);
-void hhi_rcu_fork_done(bool child);
+void hhi_rcu_fork(enum hhi_fork_step step);
 
 #endif

@@ -108,16 +108,7 @@ hhi_notice_read_stats(struct hhi_notice_stats *stats)
 }
 
 void
-hhi_notice_fork_prepare(void)
+hhi_notice_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&notices.lock);
-}
-
-void
-hhi_notice_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&notices.lock);
-    else
-        hhi_lock_leave(&notices.lock);
+    hhi_lock_fork(&notices.lock, step);
 }

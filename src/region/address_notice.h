@@ -16,6 +16,7 @@
 #define HHI_REGION_ADDRESS_NOTICE_H
 
 #include "base/compiler.h"
+#include "os/lock.h"
 
 struct hhi_notice_stats {
     size_t ranges;
@@ -29,7 +30,6 @@ bool hhi_notice_remove(uintptr_t start);
 void hhi_notice_read_stats(struct hhi_notice_stats *stats);
 
 // Around fork: hold the lock while the process is copied.
-void hhi_notice_fork_prepare(void);
-void hhi_notice_fork_done(bool child);
+void hhi_notice_fork(enum hhi_fork_step step);
 
 #endif

@@ -647,16 +647,7 @@ hhi_region_is_tail(uintptr_t page, uintptr_t *end)
 }
 
 void
-hhi_region_fork_prepare(void)
+hhi_region_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&regions.lock);
-}
-
-void
-hhi_region_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&regions.lock);
-    else
-        hhi_lock_leave(&regions.lock);
+    hhi_lock_fork(&regions.lock, step);
 }

@@ -31,6 +31,7 @@
 #define HHI_REGION_REGION_H
 
 #include "base/compiler.h"
+#include "os/lock.h"
 #include "rcu/rcu.h"
 #include "region/region_map.h"
 
@@ -99,7 +100,6 @@ bool hhi_region_guard_fault(uintptr_t address);
 bool hhi_region_is_tail(uintptr_t page, uintptr_t *end);
 
 // Around fork: hold the lock while the process is copied. The map's lock and rcu's gate are apart.
-void hhi_region_fork_prepare(void);
-void hhi_region_fork_done(bool child);
+void hhi_region_fork(enum hhi_fork_step step);
 
 #endif

@@ -289,16 +289,7 @@ hhi_region_map_version(void)
 }
 
 void
-hhi_region_map_fork_prepare(void)
+hhi_region_map_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&map.lock);
-}
-
-void
-hhi_region_map_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&map.lock);
-    else
-        hhi_lock_leave(&map.lock);
+    hhi_lock_fork(&map.lock, step);
 }

@@ -45,6 +45,7 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "os/lock.h"
 
 #define HHI_REGION_GRANULE_BYTES ((uintptr_t)65536)
 
@@ -128,7 +129,6 @@ uint64_t hhi_region_map_version(void);
 struct hhi_region_record *hhi_region_map_find_live(uintptr_t address);
 
 // Around fork: hold the lock while the process is copied.
-void hhi_region_map_fork_prepare(void);
-void hhi_region_map_fork_done(bool child);
+void hhi_region_map_fork(enum hhi_fork_step step);
 
 #endif

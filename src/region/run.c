@@ -689,18 +689,9 @@ hhi_run_read_stats(struct hhi_run_stats *stats)
 }
 
 void
-hhi_run_fork_prepare(void)
+hhi_run_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&runs.lock);
-}
-
-void
-hhi_run_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&runs.lock);
-    else
-        hhi_lock_leave(&runs.lock);
+    hhi_lock_fork(&runs.lock, step);
 }
 
 static void

@@ -38,6 +38,7 @@
 #define HHI_REGION_RUN_H
 
 #include "base/compiler.h"
+#include "os/lock.h"
 
 struct hhi_run {
     uint32_t first;          // granule number
@@ -80,8 +81,7 @@ bool hhi_run_had_huge_pages(void);
 // Bytes free and dirty now; a relaxed read.
 size_t hhi_run_retained_bytes(void);
 
-void hhi_run_fork_prepare(void);
-void hhi_run_fork_done(bool child);
+void hhi_run_fork(enum hhi_fork_step step);
 // Walks all regions and checks I1..I3; traps when one does not hold.
 void hhi_run_check(void);
 

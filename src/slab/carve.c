@@ -328,16 +328,7 @@ hhi_limbo_granules(void)
 }
 
 void
-hhi_limbo_fork_prepare(void)
+hhi_limbo_fork(enum hhi_fork_step step)
 {
-    hhi_lock_enter(&limbo.lock);
-}
-
-void
-hhi_limbo_fork_done(bool child)
-{
-    if (child)
-        hhi_lock_reset(&limbo.lock);
-    else
-        hhi_lock_leave(&limbo.lock);
+    hhi_lock_fork(&limbo.lock, step);
 }

@@ -66,11 +66,22 @@ hhi_guard_advance(void)
 }
 
 void
+hhi_guard_fork(enum hhi_fork_step step)
+{
+    hhi_lock_fork(&common_lock, step);
+}
+
+bool
 hhi_guard_fork_child(struct hhi_guard *own)
 {
-    hhi_lock_reset(&common_lock);
+    bool any = false;
     // relaxed (all): only one thread exists.
-    for (struct hhi_guard *guard = hh_load_relaxed(&guards); guard != NULL; guard = guard->next)
-        if (guard != own)
-            hh_store_relaxed(&guard->epoch, 0);
+    for (struct hhi_guard *guard = hh_load_relaxed(&guards); guard != NULL; guard = guard->next) {
+        // Taken in the fork: nobody's, or this thread's, interrupted by the handler that forks.
+        if (guard == own || (guard == &common_guard && hhi_lock_is_mine(&common_lock)))
+            continue;
+        any = any || hh_load_relaxed(&guard->epoch) != 0;
+        hh_store_relaxed(&guard->epoch, 0);
+    }
+    return any;
 }

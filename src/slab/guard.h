@@ -40,6 +40,7 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "os/lock.h"
 
 // One per thread, in a list that only grows. 0 = no section open.
 struct hhi_guard {
@@ -64,8 +65,10 @@ void hhi_guard_common_return(void);
 // Start a new epoch; everything retired before has an older stamp. Returns the oldest epoch an open
 // section may have, UINT64_MAX if none is open, 0 if that can not be told now.
 uint64_t hhi_guard_advance(void);
-// In the child of a fork: sections of threads that are gone are closed.
-void hhi_guard_fork_child(struct hhi_guard *own);
+void hhi_guard_fork(enum hhi_fork_step step);
+// In the child of a fork, before the step CHILD: sections of threads that are gone are closed. True:
+// there was one.
+bool hhi_guard_fork_child(struct hhi_guard *own);
 
 static inline void
 hhi_guard_open(struct hhi_guard *guard)

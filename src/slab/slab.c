@@ -171,9 +171,9 @@ hhi_slab_rebuild(struct hhi_slab *slab)
     slab->freed = slab->head = HHI_LINK_END;
     slab->head_fresh = false;
     for (uint32_t index = slab->init; index-- > 0;) {
-        // order: seq_cst [SL-2] after the token exchange; acquire [SL-1].
-        // relaxed: the address of the links is fixed while carved.
-        if (hh_load_seq_cst(&hh_load_relaxed(&slab->links)[index]) == HHI_LINK_LIVE)
+        // What is LIVE may become REMOTE meanwhile, and is left to who collects; the rest is the owner's.
+        uint32_t link = link_read(slab, index);
+        if (link == HHI_LINK_LIVE || link == HHI_LINK_REMOTE)
             continue;
         link_write(slab, index, slab->freed);
         slab->freed = index;

@@ -80,6 +80,7 @@
 #include "base/bits.h"
 #include "base/compiler.h"
 #include "meta/meta_arena.h"
+#include "os/lock.h"
 #include "os/os.h"
 #include "region/window.h"
 #include "slab/size_class.h"
@@ -102,6 +103,8 @@ enum {                      // bits of notice
     HHI_NOTICE_TOUCHED = 2, // another thread freed a block since the sweeper last looked
     HHI_NOTICE_GIVEN = HHI_NOTICE_TOKEN | HHI_NOTICE_TOUCHED, // what a free leaves behind
 };
+
+enum { HHI_RESTS_LOST = 255 }; // of rests, after a fork: its token may be a lost thread's
 
 enum hhi_slab_state {
     HHI_SLAB_CURRENT = 1, // in a bin: blocks are taken from it
@@ -293,7 +296,8 @@ uint32_t hhi_slab_collect(struct hhi_slab *slab);
 bool hhi_slab_is_idle(struct hhi_slab *slab);
 // Count LIVE blocks; exact for the owner while no other thread frees.
 uint32_t hhi_slab_count_live(struct hhi_slab *slab);
-// Forget both lists and make them anew from the links: all blocks below init that are not live.
+// Forget both lists and make them anew from the links: all blocks below init that are neither live
+// nor REMOTE.
 void hhi_slab_rebuild(struct hhi_slab *slab);
 // Make some unused blocks the list to take from; returns its head.
 uint32_t hhi_slab_extend(struct hhi_slab *slab);
@@ -325,8 +329,7 @@ void hhi_slab_check(struct hhi_slab *slab, uint32_t head);
 
 // Release what has been in limbo long enough; force = try now. Returns granules released.
 uint32_t hhi_limbo_advance(bool force);
-void hhi_limbo_fork_prepare(void);
-void hhi_limbo_fork_done(bool child);
+void hhi_limbo_fork(enum hhi_fork_step step);
 size_t hhi_limbo_granules(void);
 
 #endif

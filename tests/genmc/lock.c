@@ -2,7 +2,7 @@
 /*
  * lock.c - the lock excludes, publishes (LK-1), and wakes who sleeps (os/lock.h).
  *
- * Faults: RELAXED_LEAVE, RELAXED_ENTER, NO_WAKE, SLEEP_UNMARKED (a sleeper leaves state 1).
+ * Faults: RELAXED_LEAVE, RELAXED_ENTER, NO_WAKE, SLEEP_UNMARKED (a sleeper leaves no mark).
  */
 #include "proof.h"
 
@@ -14,14 +14,20 @@
 #undef hh_cas_strong_acquire
 #define hh_cas_strong_acquire hh_cas_strong_relaxed
 #endif
+static _Thread_local uint64_t proof_self;
+#define HHI_THREAD_SELF proof_self
 #include "os/lock.h"
 #if defined(SLEEP_UNMARKED)
-#define hhi_lock_enter_slow lock_enter_slow_product
+#define hhi_lock_wait lock_wait_product
 #endif
+// On the whole state: the checker knows no half of a word.
+static void lock_sleep(struct hhi_lock *lock, uint64_t expected);
 #define HHI_LOCK_SPINS 1
+#define HHI_LOCK_SLEEP(lock, state, timeout_ms) lock_sleep((lock), (state))
 #include "os/lock.c"
 
 static struct hhi_lock lock;
+static _Atomic uint64_t names; // given to threads so far
 static unsigned count;         // under lock
 static _Atomic uint32_t wakes; // posted so far
 static _Atomic uint32_t sleepers, slept_at;
@@ -30,12 +36,11 @@ static _Atomic uint32_t sleepers, slept_at;
  * The kernel's side: it sleeps only if the word is still as expected, and until a wake after that.
  * For the checker a thread that sleeps has ended: when all others have too, its wake must be there.
  */
-void
-hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms)
+static void
+lock_sleep(struct hhi_lock *contended, uint64_t expected)
 {
-    (void)timeout_ms;
     uint32_t before = hh_load_acquire(&wakes);
-    if (hh_load_seq_cst(word) != expected)
+    if (hh_load_seq_cst(&contended->state) != expected)
         return;
 #if defined(HH_GENMC)
     hh_fetch_add_relaxed(&sleepers, 1);
@@ -45,6 +50,12 @@ hhi_os_wait(_Atomic uint32_t *word, uint32_t expected, unsigned timeout_ms)
     while (hh_load_acquire(&wakes) == before)
         continue;
 #endif
+}
+
+uint64_t
+hhi_os_clock_ms(void)
+{
+    return 0; // nobody waits for a limited time
 }
 
 void
@@ -57,18 +68,24 @@ hhi_os_wake(_Atomic uint32_t *word, bool all)
 }
 
 #if defined(SLEEP_UNMARKED)
-#undef hhi_lock_enter_slow
-void
-hhi_lock_enter_slow(struct hhi_lock *contended)
+#undef hhi_lock_wait
+bool
+hhi_lock_wait(struct hhi_lock *contended, uint64_t word, uint64_t deadline_ms)
 {
-    while (hh_exchange_acquire(&contended->state, 1) != 0)
-        hhi_os_wait(&contended->state, 1, 0);
+    (void)deadline_ms;
+    for (;;) {
+        uint64_t state = 0;
+        if (hh_cas_strong_acquire(&contended->state, &state, word))
+            return true;
+        lock_sleep(contended, state);
+    }
 }
 #endif
 
 static void *
 user(void *arg)
 {
+    proof_self = 16 * (hh_fetch_add_relaxed(&names, 1) + 1);
     // The first thread tries first.
     if (arg != NULL || !hhi_lock_try_enter(&lock))
         hhi_lock_enter(&lock);

@@ -9,6 +9,12 @@ struct hhi_lock {
     pthread_mutex_t mutex;
 };
 
+static inline uint64_t
+hhi_thread_self(void)
+{
+    return (uint64_t)pthread_self();
+}
+
 static inline void
 hhi_lock_enter(struct hhi_lock *lock)
 {
@@ -31,6 +37,32 @@ static inline void
 hhi_lock_reset(struct hhi_lock *lock)
 {
     (void)lock;
+}
+
+// No proof forks.
+enum hhi_fork_step { HHI_FORK_LOOK, HHI_FORK_TAKE, HHI_FORK_PARENT, HHI_FORK_CHILD };
+
+static inline void
+hhi_fork_begin(void)
+{
+}
+
+static inline void
+hhi_fork_end(void)
+{
+}
+
+static inline void
+hhi_lock_fork(struct hhi_lock *lock, enum hhi_fork_step step)
+{
+    (void)lock, (void)step;
+}
+
+static inline bool
+hhi_lock_is_mine(struct hhi_lock *lock)
+{
+    (void)lock;
+    return false;
 }
 
 #endif

@@ -7,13 +7,18 @@
  * SCENE 1: two threads free a block each while the owner takes slabs back and uses their blocks again.
  *       2: both free the same block: one of them is told so, and it comes back once.
  *       3: the owner gives the slab up and another thread adopts it while a block is freed.
- *       4: the record's lists are made anew, as after a fork, while a block is freed.
+ *       4: the record is mended, as after a fork, while a block is freed; OUT: the token of the slab
+ *          was not a lost thread's.
  *       5: the sweeper takes the slab out of the inbox, looks for marks and puts it back.
  * Each time, when all threads have ended, the owner takes what is in its inbox, and then no mark is
  * left. Links are looked at one by one: their four at a time C11 has no word for.
  * Faults: LOOK_FIRST (the owner looks before it gives the token back), RELAXED_MARK, RELAXED_PUSH,
+ * NO_WAIT (what is marked is taken while a section is open),
  * ADOPT_LATE (the owner is stored after the token is given back), SPLIT_MARK.
  */
+#if !defined(OUT)
+#define OUT 0
+#endif
 #include "proof.h"
 #include "proof_lock.h"
 
@@ -63,8 +68,10 @@ FOUR_OF(seq_cst)
 #undef hh_load_seq_cst
 #define hh_load_seq_cst(p) LOAD_OF(p, seq_cst)
 #define hhi_slab_count_live slab_count_live_by_four
+#define hhi_slab_is_idle slab_is_idle_by_four
 #include "slab/slab.c"
 #undef hhi_slab_count_live
+#undef hhi_slab_is_idle
 #undef hh_load_acquire
 #define hh_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
 #undef hh_load_seq_cst
@@ -77,6 +84,15 @@ hhi_slab_count_live(struct hhi_slab *counted)
     for (uint32_t index = 0; index < hh_load_relaxed(&counted->block_count); index++)
         live += link_read(counted, index) == HHI_LINK_LIVE;
     return live;
+}
+
+bool
+hhi_slab_is_idle(struct hhi_slab *asked)
+{
+    for (uint32_t index = 0; index < asked->init; index++)
+        if ((link_read(asked, index) | 1) == HHI_LINK_LIVE)
+            return false;
+    return true;
 }
 #else
 #include "slab/slab.c"
@@ -92,6 +108,7 @@ hhi_slab_count_live(struct hhi_slab *counted)
 
 #if defined(HH_GENMC) // what the linker would find
 struct hhi_window hhi_window;
+_Atomic uint32_t hhi_thread_generation = 1;
 size_t hhi_slab_limit_bytes;
 struct hhi_thread hhi_thread_none, hhi_thread_dead;
 struct hh_heap hhi_default_heap;
@@ -267,10 +284,28 @@ heir(void *arg)
     return arg;
 }
 
+static bool mended;
+
+// As hhi_thread_mend: not if a section is open.
+static void
+mend(void)
+{
+    hhi_cache_mend_mark(&owner_cache);
+    // order: seq_cst: as in heap/thread.c.
+    uint64_t marked_epoch = hh_load_seq_cst(&hhi_guard_epoch);
+#if !defined(NO_WAIT)
+    if (hhi_guard_advance() <= marked_epoch)
+        return;
+#endif
+    hhi_cache_mend_settle(&owner_cache);
+    mended = true;
+}
+
 static void *
 mender(void *arg)
 {
-    hhi_cache_rebuild(&owner_cache);
+    hhi_cache_mend_lists(&owner_cache);
+    mend();
     return arg;
 }
 
@@ -301,7 +336,7 @@ scene_set(void)
     hh_store_relaxed(&slab->links, links);
     hh_store_relaxed(&slab->heap, &hhi_default_heap);
     hh_store_relaxed(&slab->block_bytes, BLOCK_BYTES);
-    hh_store_relaxed(&slab->notice, SCENE == 4 ? HHI_NOTICE_GIVEN : 0);
+    hh_store_relaxed(&slab->notice, SCENE == 4 && !OUT ? HHI_NOTICE_GIVEN : 0);
     hh_store_relaxed(&slab->kind, HHI_KIND_SLAB);
     hh_store_relaxed(&slab->class_index, CLASS);
     hh_store_relaxed(&slab->block_count, BLOCKS);
@@ -319,6 +354,7 @@ scene_set(void)
     hh_store_relaxed(&heir_cache.inbox, NULL);
     owner_cache.arrived[CLASS] = heir_cache.arrived[CLASS] = NULL;
     came_back = 0;
+    mended = false;
     shared = NULL;
     hhi_default_heap.runs = slab;
     if (SCENE == 3) {
@@ -361,6 +397,9 @@ scene_run(void)
     assert(counted[0] && came_back == 1);
 #elif SCENE == 4
     PROOF_RUN(freer, mender);
+    if (!mended)
+        mend();
+    assert(mended);
     arrivals_use(&owner_cache);
     blocks_use(&records[0]);
     assert(counted[0] && came_back == 1);

@@ -76,8 +76,8 @@ a_sleeper_is_woken(void **state)
     hhi_lock_enter(&lock);
     for (int sleeper = 0; sleeper < 2; sleeper++)
         assert_int_equal(pthread_create(&sleepers[sleeper], NULL, enter_and_leave, &lock), 0);
-    // relaxed: 2 says that somebody sleeps, or is about to.
-    while (hh_load_relaxed(&lock.state) != 2)
+    // relaxed: the mark says that somebody sleeps, or is about to.
+    while ((hh_load_relaxed(&lock.state) & HHI_LOCK_SLEEPERS) == 0)
         hhi_os_sleep_ms(1);
     hhi_os_sleep_ms(5);
     hhi_lock_leave(&lock);
@@ -86,14 +86,55 @@ a_sleeper_is_woken(void **state)
 }
 
 static void
-a_lock_made_anew_is_free(void **state)
+a_lock_tells_whether_the_thread_holds_it(void **state)
 {
     (void)state;
     struct hhi_lock lock = {0};
+    assert_false(hhi_lock_is_mine(&lock));
     hhi_lock_enter(&lock);
-    hhi_lock_reset(&lock);
+    assert_true(hhi_lock_is_mine(&lock));
+    // relaxed: nobody else uses the lock.
+    hh_store_relaxed(&lock.state, hhi_thread_self() + 64);
+    assert_false(hhi_lock_is_mine(&lock));
+}
+
+static void
+a_fork_takes_a_lock_and_both_sides_leave_it(void **state)
+{
+    (void)state;
+    const enum hhi_fork_step ends[] = {HHI_FORK_PARENT, HHI_FORK_CHILD};
+    for (int end = 0; end < 2; end++) {
+        struct hhi_lock lock = {0};
+        hhi_fork_begin();
+        hhi_lock_fork(&lock, HHI_FORK_LOOK);
+        assert_true(hhi_lock_try_enter(&lock));
+        hhi_lock_leave(&lock);
+        hhi_lock_fork(&lock, HHI_FORK_TAKE);
+        assert_false(hhi_lock_try_enter(&lock));
+        hhi_lock_fork(&lock, ends[end]);
+        hhi_fork_end();
+        assert_true(hhi_lock_try_enter(&lock));
+    }
+}
+
+static void
+forks_nested_too_deep_take_no_locks(void **state)
+{
+    (void)state;
+    struct hhi_lock lock = {0};
+    for (unsigned depth = 0; depth <= HHI_LOCK_DEPTH_MOST; depth++)
+        hhi_fork_begin();
+    hhi_lock_fork(&lock, HHI_FORK_LOOK);
+    hhi_lock_fork(&lock, HHI_FORK_TAKE);
     assert_true(hhi_lock_try_enter(&lock));
+    hhi_lock_fork(&lock, HHI_FORK_PARENT);
+    assert_true(hhi_lock_is_mine(&lock));
+    hhi_lock_fork(&lock, HHI_FORK_CHILD);
+    assert_true(hhi_lock_is_mine(&lock));
     hhi_lock_leave(&lock);
+    for (unsigned depth = 0; depth <= HHI_LOCK_DEPTH_MOST; depth++)
+        hhi_fork_end();
+    assert_int_equal(hhi_fork_depth(), 0);
 }
 
 int
@@ -103,7 +144,9 @@ main(void)
         cmocka_unit_test(threads_under_the_lock_are_alone),
         cmocka_unit_test(a_held_lock_can_not_be_tried),
         cmocka_unit_test(a_sleeper_is_woken),
-        cmocka_unit_test(a_lock_made_anew_is_free),
+        cmocka_unit_test(a_lock_tells_whether_the_thread_holds_it),
+        cmocka_unit_test(a_fork_takes_a_lock_and_both_sides_leave_it),
+        cmocka_unit_test(forks_nested_too_deep_take_no_locks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,9 +208,9 @@ a_child_of_fork_reclaims_with_a_reclaimer_of_its_own(void **state)
             assert_int_equal(pthread_create(&readers[i], NULL, read_for_ever, NULL), 0);
         assert_int_equal(pthread_create(&writer, NULL, keep_replacing, NULL), 0);
         sleep_ms(5);
-        hhi_rcu_fork_prepare();
+        hhi_rcu_fork(HHI_FORK_TAKE);
         pid_t child = fork();
-        hhi_rcu_fork_done(child == 0);
+        hhi_rcu_fork(child == 0 ? HHI_FORK_CHILD : HHI_FORK_PARENT);
         if (child == 0)
             _exit(child_works());
         int status;
@@ -230,9 +230,9 @@ a_section_begun_before_fork_may_end_in_the_child(void **state)
 {
     (void)state;
     hhi_rcu_section section = hhi_rcu_enter();
-    hhi_rcu_fork_prepare();
+    hhi_rcu_fork(HHI_FORK_TAKE);
     pid_t child = fork();
-    hhi_rcu_fork_done(child == 0);
+    hhi_rcu_fork(child == 0 ? HHI_FORK_CHILD : HHI_FORK_PARENT);
     hhi_rcu_leave(section);
 #if !HH_TSAN
     if (child == 0)

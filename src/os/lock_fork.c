@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// os/lock_fork.c - what becomes of locks in a fork (os/lock.h).
+#include "os/lock.h"
+#include "os/os.h"
+
+enum {
+    /*
+     * So long a fork waits for other threads while its own thread holds locks of ours. They are held
+     * for microseconds; longer only where the machine is overloaded, or where the other waits for us.
+     */
+    FORK_PATIENCE_MS = 2000,
+};
+
+// The forks this thread is in: of an outer one and of handlers that interrupted it. Only threads
+// that fork get here, so it may be thread-local, which the hidden thread's data must not be.
+static HH_TLS_INITIAL_EXEC struct {
+    unsigned depth;
+    bool interrupted[HHI_LOCK_DEPTH_MOST + 1]; // by depth: the thread holds locks of its own
+    uint64_t signals;                          // blocked before the outermost fork
+    uint64_t deadline_ms;                      // 0: not yet begun to wait
+} forks;
+
+void
+hhi_fork_begin(void)
+{
+    // Where handlers fork at every tick of a timer, a fork that they interrupt would come no further.
+    uint64_t signals = hhi_os_block_signals();
+    unsigned depth = ++forks.depth;
+    if (depth == 1)
+        forks.signals = signals;
+    if (depth <= HHI_LOCK_DEPTH_MOST)
+        forks.interrupted[depth] = depth > 1 && forks.interrupted[depth - 1];
+    forks.deadline_ms = 0;
+}
+
+void
+hhi_fork_end(void)
+{
+    // An inner one ends in the outer one, or in a handler, which restores them on its return.
+    if (--forks.depth == 0)
+        hhi_os_restore_signals(forks.signals);
+}
+
+unsigned
+hhi_fork_depth(void)
+{
+    return forks.depth;
+}
+
+static void
+lock_take(struct hhi_lock *lock)
+{
+    uint64_t word = hhi_thread_self() | (uint64_t)forks.depth << HHI_LOCK_DEPTH_SHIFT;
+    if (hhi_lock_is_mine(lock) || hhi_lock_try_as(lock, word))
+        return;
+    uint64_t deadline_ms = 0;
+    if (forks.interrupted[forks.depth]) {
+        if (forks.deadline_ms == 0)
+            forks.deadline_ms = hhi_os_clock_ms() + FORK_PATIENCE_MS;
+        deadline_ms = forks.deadline_ms;
+    }
+    (void)hhi_lock_wait(lock, word, deadline_ms);
+}
+
+// Taken by the fork that is ending now, not by an outer one or by interrupted code.
+static bool
+lock_is_of_this_fork(uint64_t state)
+{
+    return hhi_lock_owner(state) == hhi_thread_self() &&
+           (state >> HHI_LOCK_DEPTH_SHIFT & HHI_LOCK_DEPTH_MOST) == forks.depth;
+}
+
+static void
+lock_in_child(struct hhi_lock *lock)
+{
+    // relaxed (all): only one thread exists in the child of a fork.
+    uint64_t state = hh_load_relaxed(&lock->state);
+    if (lock_is_of_this_fork(state))
+        hh_store_relaxed(&lock->state, 0);
+    else if (hhi_lock_owner(state) == hhi_thread_self())
+        hh_store_relaxed(&lock->state, state & ~HHI_LOCK_SLEEPERS);
+    else if (state != 0)
+        hh_store_relaxed(&lock->state, HHI_LOCK_BROKEN);
+}
+
+void
+hhi_lock_fork(struct hhi_lock *lock, enum hhi_fork_step step)
+{
+    // Handlers within handlers deeper than can be told apart: nothing more is taken.
+    if (forks.depth > HHI_LOCK_DEPTH_MOST && step != HHI_FORK_CHILD)
+        return;
+    if (step == HHI_FORK_LOOK && hhi_lock_is_mine(lock))
+        forks.interrupted[forks.depth] = true;
+    if (step == HHI_FORK_TAKE)
+        lock_take(lock);
+    // relaxed: only this thread stores its own number.
+    if (step == HHI_FORK_PARENT && lock_is_of_this_fork(hh_load_relaxed(&lock->state)))
+        hhi_lock_leave(lock);
+    if (step == HHI_FORK_CHILD)
+        lock_in_child(lock);
+}
