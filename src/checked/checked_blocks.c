@@ -390,7 +390,7 @@ large_take(const struct hhi_checked_request *request)
     if (owner != NULL) {
         struct hhi_checked_place place;
         slab->records = (struct hhi_debug_record *)(void *)owner;
-        hhi_checked_find_locked(block, &place);
+        HH_CHECK(hhi_checked_find_locked(block, &place));
         record_begin_locked(place.record, request);
         large_guard_locked(&place);
     }

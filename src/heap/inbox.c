@@ -209,9 +209,10 @@ void
 hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged)
 {
     struct hhi_slab *last = first;
-    for (struct hhi_slab *slab = first; slab != NULL; slab = slab->inbox_next) {
-        slab->rests = purged ? 0 : COLD_PASSES;
-        last = slab;
+    last->rests = purged ? 0 : COLD_PASSES;
+    while (last->inbox_next != NULL) {
+        last = last->inbox_next;
+        last->rests = purged ? 0 : COLD_PASSES;
     }
     hhi_inbox_push(cache, first, last);
 }

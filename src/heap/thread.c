@@ -445,6 +445,7 @@ hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap)
 struct hhi_cache *
 hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
 {
+    HH_ASSERT(thread != NULL);
     struct hhi_cache *cache = hhi_cache_find(thread, heap);
     if (cache != NULL)
         return cache;
