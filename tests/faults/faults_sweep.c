@@ -25,6 +25,13 @@ enum {
     // System calls of a refused request: two tries, the second after a purge, whose own are not
     // counted; each may map, make records, commit and unmap again.
     CALLS_MAX = 10,
+    /*
+     * VirtualAlloc anywhere, its pages refused, in each of two tries: the place that the kernel chose
+     * is seldom one of whole granules, so to map, unmap, map more and trim both ends are five
+     * calls; the pages; to give the place back. Its record may need a chunk of metadata besides: to
+     * map it and to trim both ends. How many of them it is depends on where the kernel maps.
+     */
+    PLACE_CALLS_MAX = 2 * (5 + 1 + 1) + 3,
     CHILD_SECONDS = 20,
     SHORT_DENSE = 3, // the short form takes calls 1..3, then each time twice as far
     BLOCKS = 600,
@@ -50,6 +57,7 @@ static struct tally {
     unsigned worst_of[FAULT_KINDS];
 } * tally;
 
+static unsigned calls_allowed = CALLS_MAX;
 static enum fault_kind plan_kind;
 static int plan_error;
 
@@ -78,9 +86,9 @@ refused(bool is_refused)
     __atomic_add_fetch(&tally->refusals, 1, __ATOMIC_RELAXED);
     if (calls > tally->worst_of[plan_kind])
         tally->worst_of[plan_kind] = calls;
-    if (calls > CALLS_MAX)
+    if (calls > calls_allowed)
         fprintf(stderr, "%u system calls for one refusal\n", calls);
-    check(calls <= CALLS_MAX);
+    check(calls <= calls_allowed);
     return true;
 }
 
@@ -405,10 +413,13 @@ static void *
 virtual_alloc(void *address, size_t size_bytes, uint32_t type, uint32_t protection)
 {
     void *result = NULL;
+    calls_allowed = address == NULL ? PLACE_CALLS_MAX : CALLS_MAX;
     ask();
     hh_hresult answer = manager()->lpVtbl->VirtualAlloc(manager(), address, size_bytes, type,
                                                         protection, eTaskCritical, &result);
-    return host_refused(answer) ? NULL : result;
+    bool is_refused = host_refused(answer);
+    calls_allowed = CALLS_MAX;
+    return is_refused ? NULL : result;
 }
 
 // Allocations that the kernel would not unmap.
