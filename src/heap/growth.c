@@ -16,15 +16,35 @@ enum {
 #define RUNS_WORTH_BYTES ((size_t)1 << 20)
 #define PARTIAL_WORTH_BYTES ((size_t)1 << 20)
 
-#define AGAIN_AT_START_BYTES ((size_t)16 << 20)
+// What a process may pay once in pages faulted in again, some 30 ms: phases of sizes pass within it.
+#define AGAIN_AT_START_BYTES ((size_t)96 << 20)
 
 _Atomic size_t hhi_growth_bytes HH_START_STATE; // taken since the last purge
 // How much of what is used again may still count.
 static _Atomic size_t again_bytes = AGAIN_AT_START_BYTES;
+// Of free runs, given back here and not yet counted as used again.
+static _Atomic size_t returned_run_bytes;
+
+// How much of clean_bytes is clean only because a purge has given it back.
+static size_t
+returned_take(size_t clean_bytes)
+{
+    // relaxed (both): hints; two threads may take the same.
+    size_t left = hh_load_relaxed(&returned_run_bytes);
+    if (left == 0)
+        return 0;
+    size_t taken = left < clean_bytes ? left : clean_bytes;
+    hh_store_relaxed(&returned_run_bytes, left - taken);
+    return taken;
+}
 
 void
 hhi_growth_count(size_t clean_bytes)
 {
+    size_t returned = returned_take(clean_bytes);
+    if (returned != 0)
+        hhi_growth_count_again(returned);
+    clean_bytes -= returned;
     // relaxed (both): hints.
     hh_fetch_add_relaxed(&hhi_growth_bytes, clean_bytes);
     hh_fetch_add_relaxed(&again_bytes, clean_bytes / 2);
@@ -49,8 +69,12 @@ hhi_growth_purge(struct hhi_cache *cache)
     if (grown < HHI_GROWTH_STEP_BYTES || hhi_opt.decay_ms == HHI_DECAY_OFF)
         return;
     struct hhi_purge_budget budget = {RETURNS_FACTOR * grown, LOOKS_MOST};
-    if (hhi_run_retained_bytes() >= RUNS_WORTH_BYTES)
+    if (hhi_run_retained_bytes() >= RUNS_WORTH_BYTES) {
+        size_t before = budget.bytes;
         hhi_sweep_runs(&budget);
+        // relaxed: a hint.
+        hh_fetch_add_relaxed(&returned_run_bytes, before - budget.bytes);
+    }
     if (cache->partial_bytes >= PARTIAL_WORTH_BYTES)
         hhi_cache_purge_stale(cache, &budget);
     // relaxed: a hint.

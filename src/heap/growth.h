@@ -8,7 +8,7 @@
  * blocks. While it then takes clean memory from the system, as many free pages inside such slabs are
  * given back, at most twice what it takes: so what is resident does not grow while much of it is free.
  *
- * What counts is clean memory taken, and pages given back and used again, these only as far as clean
+ * What counts is clean memory taken, and what was given back and is used again, but only as far as clean
  * memory was taken since the start, and a little more: a program that goes to and fro between sizes
  * soon pays for it no more. One that only uses its memory again never comes here, and one that grows
  * without leaving anything free finds so little in its lists that it looks at no slab.

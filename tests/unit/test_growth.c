@@ -169,6 +169,33 @@ a_program_that_goes_to_and_fro_between_sizes_soon_pays_no_more(void **state)
     old_free(0);
 }
 
+// Blocks of 1 to 4 MiB in the place of others: what is given back must not count as growth for ever.
+static void
+large_blocks_that_replace_others_soon_pay_no_more(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 8, REPLACED = 2000, LAST = 200 };
+    static char *blocks[BLOCKS];
+    uint64_t seed = 7;
+    char *small = core_alloc(heap, 100); // so that the thread has a cache of this heap
+    for (int turn = 0; turn < REPLACED; turn++) {
+        if (turn == REPLACED - LAST)
+            advised_bytes = 0;
+        char **block = &blocks[core_random(&seed) % BLOCKS];
+        if (*block != NULL)
+            assert_int_equal(hhi_heap_free(heap, *block), 0);
+        size_t size_bytes = ((size_t)1 << 20) + core_random(&seed) % ((size_t)3 << 20);
+        *block = core_alloc(heap, size_bytes);
+        for (size_t at = 0; at < size_bytes; at += 4096)
+            (*block)[at] = 1;
+    }
+    // 316 MB if it did; some is clean for the first time even now.
+    assert_in_range(advised_bytes, 0, (size_t)LAST << 16);
+    for (int at = 0; at < BLOCKS; at++)
+        assert_int_equal(hhi_heap_free(heap, blocks[at]), 0);
+    assert_int_equal(hhi_heap_free(heap, small), 0);
+}
+
 #define GROWTH_TEST(f) cmocka_unit_test_setup_teardown(f, growth_begin, growth_end)
 
 int
@@ -178,6 +205,7 @@ main(void)
         GROWTH_TEST(what_is_free_in_slabs_goes_back_while_other_sizes_need_memory),
         GROWTH_TEST(a_heap_that_only_grows_gives_nothing_back),
         GROWTH_TEST(a_slab_that_has_just_become_partly_free_is_left_alone_once),
+        GROWTH_TEST(large_blocks_that_replace_others_soon_pay_no_more),
         GROWTH_TEST(a_program_that_goes_to_and_fro_between_sizes_soon_pays_no_more),
     };
     hhi_opt.background = false; // no sweeper beside us
