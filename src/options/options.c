@@ -60,7 +60,7 @@ static const struct option_row option_rows[] = {
      OPTION_SIZE_MAXIMUM, NULL, "above it no request is served; 0 = none"},
     {"region", "bytes", OPTION_SIZE, false, OPTION_FIELD(region_bytes), 0, 0, OPTION_SIZE_MAXIMUM,
      NULL, "address space reserved at a time; 0 = choose"},
-    {"huge_pages", "", OPTION_SWITCH, false, OPTION_FIELD(huge_pages), 1, 0, 1, NULL,
+    {"huge_pages", "", OPTION_SWITCH, false, OPTION_FIELD(huge_pages), 0, 0, 1, NULL,
      "above 64 MiB, new memory for slabs comes in huge pages where the system has them"},
     {"sample", "", OPTION_NUMBER, false, OPTION_FIELD(sample), 0, 0, 1000000000, NULL,
      "one block of so many refills gets guard pages, to report its misuse; 0 = off"},

@@ -15,8 +15,8 @@
  * regions can be released.
  *
  * Huge pages are for memory that is written for the first time, never for what is purged and used
- * again: a region forbids them as a whole, and once the heap is large allows them for the last
- * step that was committed, while slabs are carved from it:
+ * again: a region forbids them as a whole, and with huge_pages:on, once the heap is large, allows
+ * them for the last step that was committed, while slabs are carved from it:
  *
  *   |##ordinary pages##|##huge pages, forbidden again##|##allowed##|...... reserved ..............|
  *

@@ -52,6 +52,7 @@ defaults_are_as_documented(void **state)
     assert_int_equal(parsed.region_bytes, 0);
     assert_int_equal(parsed.bad_free, HHI_BAD_FREE_ABORT);
     assert_int_equal(parsed.sample, 0);
+    assert_false(parsed.huge_pages);
     assert_int_equal(parsed.trace_calls, 10000000);
     assert_string_equal(parsed.trace, "");
 }
@@ -62,7 +63,8 @@ every_key_sets_its_field(void **state)
     (void)state;
     assert_accepted("decay_ms:250,background:off,bad_free:report,stats:on,stats_json:on,"
                     "soft_limit:64m,hard_limit:2G,region:512K,sample:1000,trace:/tmp/a b:c=d,"
-                    "trace_calls:5");
+                    "trace_calls:5,huge_pages:on");
+    assert_true(parsed.huge_pages);
     assert_string_equal(parsed.trace, "/tmp/a b:c=d");
     assert_int_equal(parsed.trace_calls, 5);
     assert_int_equal(parsed.decay_ms, 250);

@@ -114,6 +114,7 @@ all_back(void **state)
 {
     (void)state;
     refuse_nothing();
+    hhi_opt.huge_pages = false;
     hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
     return 0;
 }
@@ -508,6 +509,7 @@ huge_begin(void)
     memset(huge.state, 'n', sizeof huge.state);
     huge.first = 0;
     huge.allowed_calls = 0;
+    hhi_opt.huge_pages = true;
     hhi_os.advise = huge_advise;
 }
 
