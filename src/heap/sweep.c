@@ -214,13 +214,18 @@ orphan_share(void *arg, struct hhi_cache *cache)
 }
 
 static void
-pass_orphans(void)
+pass_orphans(struct sweep_pass *pass)
 {
+    bool mended = true;
     struct hhi_thread *orphan;
-    while ((orphan = hhi_orphan_take_if(orphan_is_due)) != NULL) {
-        hhi_thread_for_each_cache(orphan, orphan_share, NULL);
+    while (mended && (orphan = hhi_orphan_take_if(orphan_is_due)) != NULL) {
+        // Not while some section is open, which may be for long: the next pass tries again.
+        mended = hhi_thread_is_mended(orphan);
+        if (mended)
+            hhi_thread_for_each_cache(orphan, orphan_share, NULL);
         hhi_orphan_put(orphan);
     }
+    pass->waiting += !mended;
 }
 
 // ---- A pass -------------------------------------------------------------------------------------
@@ -247,7 +252,7 @@ hhi_sweep_runs(struct hhi_purge_budget *budget)
 static void
 pass_locked(struct sweep_pass *pass)
 {
-    pass_orphans();
+    pass_orphans(pass);
     // Heaps leave the list only when they end, which the sweep lock excludes.
     for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
         pass_heap_caches(pass, heap);
@@ -423,6 +428,15 @@ void
 hhi_sweep_exclude(void)
 {
     hhi_lock_enter(&sweep.lock);
+}
+
+bool
+hhi_sweep_exclude_once(void)
+{
+    if (hhi_lock_is_mine(&sweep.lock))
+        return false;
+    hhi_lock_enter(&sweep.lock);
+    return true;
 }
 
 void

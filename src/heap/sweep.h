@@ -46,8 +46,10 @@ void hhi_sweep_runs(struct hhi_purge_budget *budget);
 void hhi_sweep_shared_stale(struct hh_heap *heap, struct hhi_purge_budget *budget);
 // Bytes given back so far from inside of slabs (statistics).
 uint64_t hhi_sweep_purged_in_slabs(void);
-// Keep the sweeper out, and let it in again.
+// Keep the sweeper out, and the ends of heaps; and let it in again.
 void hhi_sweep_exclude(void);
+// The same on a thread that may have done so already, or is the sweeper: then false, and nothing.
+bool hhi_sweep_exclude_once(void);
 void hhi_sweep_admit(void);
 void hhi_sweep_fork(enum hhi_fork_step step);
 

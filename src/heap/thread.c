@@ -33,7 +33,8 @@ static struct {
     size_t running;                   // under lock
     _Atomic(bool) forked; // records of lost threads are not yet orphans; as orphan_count
     uint64_t survivor;    // after a fork: the thread that was not lost
-    bool section_lost;    // after a fork: a lost thread was freeing a block
+    uint32_t stock;       // the generation before the first fork since stock was taken
+    bool section_lost;    // in a fork since then a lost thread was freeing a block
 } threads HH_START_STATE;
 
 /*
@@ -45,6 +46,8 @@ static void
 threads_take_stock(void)
 {
     size_t orphans = 0;
+    // relaxed (all): the only thread of the process, or written under the lock.
+    uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
     threads.orphans = NULL;
     threads.running = 0;
     for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL;
@@ -55,9 +58,12 @@ threads_take_stock(void)
             continue;
         }
         thread->torn = thread->torn || thread->holder != 0;
-        if (!thread->torn && !threads.section_lost)
-            // relaxed (both): only a free in progress leaves something in another thread's slabs.
-            hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
+        // Only a free in progress leaves something in another thread's slabs; and what was not mended
+        // before the fork still is to be.
+        // relaxed (both): as above.
+        if (!thread->torn && !threads.section_lost &&
+            hh_load_relaxed(&thread->mended) == threads.stock)
+            hh_store_relaxed(&thread->mended, generation);
         thread->holder = 0;
         thread->borrowed = 0;
         // relaxed: as above.
@@ -69,6 +75,9 @@ threads_take_stock(void)
     // relaxed (both): written under the lock.
     hh_store_relaxed(&threads.orphan_count, orphans);
     hh_store_relaxed(&threads.forked, false);
+    // relaxed (both): in this order, a handler that has forked meanwhile is not forgotten.
+    if (hh_load_relaxed(&hhi_thread_generation) != generation)
+        hh_store_relaxed(&threads.forked, true);
 }
 
 static void
@@ -187,11 +196,10 @@ thread_mend_settle(void *arg, struct hhi_cache *cache)
     hhi_cache_mend_settle(cache);
 }
 
-void
-hhi_thread_mend(struct hhi_thread *thread)
+// While no heap can end.
+static void
+thread_mend_alone(struct hhi_thread *thread)
 {
-    if (hh_likely(hhi_thread_is_mended(thread)))
-        return;
     // relaxed: read before anything is looked at. If a handler forks meanwhile, the child's
     // generation is a later one, and the record is mended once more.
     uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
@@ -207,6 +215,18 @@ hhi_thread_mend(struct hhi_thread *thread)
     hhi_thread_for_each_cache(thread, thread_mend_settle, NULL);
     // order: release [TC-3] all slabs whose tokens are out are in the inboxes.
     hh_store_release(&thread->mended, generation);
+}
+
+void
+hhi_thread_mend(struct hhi_thread *thread)
+{
+    if (hh_likely(hhi_thread_is_mended(thread)))
+        return;
+    // The record has caches of heaps that the calling thread does not use: another may end them.
+    bool excluded = hhi_sweep_exclude_once();
+    thread_mend_alone(thread);
+    if (excluded)
+        hhi_sweep_admit();
 }
 
 // ---- Records ------------------------------------------------------------------------------------
@@ -487,13 +507,18 @@ hhi_threads_fork(enum hhi_fork_step step)
 void
 hhi_threads_fork_child(bool section_lost)
 {
-    threads.survivor = hhi_thread_self();
-    threads.section_lost = section_lost;
     // relaxed (all): the only thread of the process.
-    uint32_t generation = hh_load_relaxed(&hhi_thread_generation) + 1;
-    hh_store_relaxed(&hhi_thread_generation, generation);
+    uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
+    if (!hh_load_relaxed(&threads.forked)) {
+        threads.stock = generation;
+        threads.section_lost = false;
+    }
+    threads.survivor = hhi_thread_self();
+    threads.section_lost = threads.section_lost || section_lost;
+    bool whole = !section_lost && hhi_thread_is_real(hhi_self) && hhi_thread_is_mended(hhi_self);
+    hh_store_relaxed(&hhi_thread_generation, generation + 1);
     hh_store_relaxed(&threads.forked, true);
     // Only a free in progress leaves something in another thread's slabs.
-    if (!section_lost && hhi_thread_is_real(hhi_self))
-        hh_store_relaxed(&hhi_self->mended, generation);
+    if (whole)
+        hh_store_relaxed(&hhi_self->mended, generation + 1);
 }

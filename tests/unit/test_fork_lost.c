@@ -6,20 +6,25 @@
 
 #include "base/atomic.h"
 #include "heap/inbox.h"
+#include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "os/os.h"
 #include "region/run.h"
 #include "support/core.h"
 
-enum { BLOCK_BYTES = 1024, BLOCKS = 64, SLABS = 32 };
+enum { BLOCK_BYTES = 1024, BLOCKS = 64, SLABS = 128, CHILDREN = 5 };
 
 static struct {
     struct hh_heap *heap;
     struct hhi_slab *slab; // full: all its blocks are in blocks
     void *blocks[BLOCKS];
     bool with_token;
-    _Atomic uint32_t stage; // 1: the free is begun, 2: the thread may go on
+    _Atomic uint32_t stage;
+    pthread_t thread;
 } lost;
+
+// The freeing thread has a record, there is something to be freed, the free is begun, it may go on.
+enum { STAGE_RECORD = 1, STAGE_FULL, STAGE_BEGUN, STAGE_GO_ON };
 
 static void
 stage_await(uint32_t stage)
@@ -41,6 +46,8 @@ static void *
 free_unfinished(void *argument)
 {
     struct hhi_thread *thread = hhi_thread_get();
+    stage_set(STAGE_RECORD);
+    stage_await(STAGE_FULL);
     hhi_guard_open(&thread->guard);
     for (uint32_t block = 0; block < BLOCKS; block++) {
         uint16_t live = HHI_LINK_LIVE;
@@ -52,8 +59,8 @@ free_unfinished(void *argument)
     if (lost.with_token)
         // order: acquire [SL-2] as in alloc.c.
         hh_fetch_or_acquire(&lost.slab->notice, HHI_NOTICE_GIVEN);
-    stage_set(1);
-    stage_await(2);
+    stage_set(STAGE_BEGUN);
+    stage_await(STAGE_GO_ON);
     if (!lost.with_token)
         // order: acquire [SL-2] as in alloc.c.
         hh_fetch_or_acquire(&lost.slab->notice, HHI_NOTICE_GIVEN);
@@ -92,18 +99,33 @@ slab_fill(void)
         assert_ptr_equal(hhi_slab_find(lost.blocks[block], &kind), lost.slab);
 }
 
+// Fill a slab on fill's thread, and stop another thread in the free of it.
+static void
+lost_begin(void (*fill)(void), bool with_token)
+{
+    lost.with_token = with_token;
+    // relaxed: no other thread of the test exists.
+    hh_store_relaxed(&lost.stage, 0);
+    assert_int_equal(pthread_create(&lost.thread, NULL, free_unfinished, NULL), 0);
+    stage_await(STAGE_RECORD); // not that of a thread that fills and ends
+    fill();
+    stage_set(STAGE_FULL);
+    stage_await(STAGE_BEGUN);
+}
+
+static void
+lost_end(void)
+{
+    stage_set(STAGE_GO_ON);
+    assert_int_equal(pthread_join(lost.thread, NULL), 0);
+}
+
 static void
 slab_of_lost_frees(bool with_token)
 {
-    pthread_t thread;
-    slab_fill();
-    lost.with_token = with_token;
-    stage_set(0);
-    assert_int_equal(pthread_create(&thread, NULL, free_unfinished, NULL), 0);
-    stage_await(1);
+    lost_begin(slab_fill, with_token);
     assert_int_equal(core_in_child(slab_serves_again, NULL), 0);
-    stage_set(2);
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    lost_end();
     // In the parent nothing was lost: the owner finds the slab in its inbox.
     assert_int_equal(slab_serves_again(NULL), 0);
     hhi_heap_destroy(lost.heap);
@@ -123,13 +145,75 @@ a_slab_whose_token_was_not_taken_serves_the_child(void **state)
     slab_of_lost_frees(false);
 }
 
+static int
+forks_again(void *argument)
+{
+    return core_in_child(slab_serves_again, argument);
+}
+
+// As daemons do: the first child has no need of a slab. Nothing more is lost in the second fork.
+static void
+what_was_lost_in_a_fork_is_finished_in_the_child_of_another(void **state)
+{
+    (void)state;
+    lost_begin(slab_fill, true);
+    assert_int_equal(core_in_child(forks_again, NULL), 0);
+    lost_end();
+    hhi_heap_destroy(lost.heap);
+}
+
+static void
+fill_and_end(void *argument)
+{
+    (void)argument;
+    slab_fill();
+}
+
+static void
+fill_in_thread(void)
+{
+    core_in_thread(fill_and_end, NULL);
+}
+
+static void
+the_same_in_slabs_of_a_thread_that_ended(void **state)
+{
+    (void)state;
+    lost_begin(fill_in_thread, true);
+    assert_int_equal(core_in_child(slab_serves_again, NULL), 0);
+    assert_int_equal(core_in_child(forks_again, NULL), 0);
+    lost_end();
+    hhi_heap_destroy(lost.heap);
+}
+
+// Records can not be mended while this thread has a section open.
+static int
+sweep_in_a_section(void *argument)
+{
+    alarm(10);
+    hhi_guard_open(&hhi_self->guard);
+    hhi_sweep_all();
+    hhi_guard_close(&hhi_self->guard);
+    return slab_serves_again(argument);
+}
+
+static void
+a_pass_does_not_wait_for_records_that_can_not_be_mended(void **state)
+{
+    (void)state;
+    lost_begin(fill_in_thread, true);
+    assert_int_equal(core_in_child(sweep_in_a_section, NULL), 0);
+    lost_end();
+    hhi_heap_destroy(lost.heap);
+}
+
 // The same for a slab of the lost thread itself: its record is taken over and mended.
 static void *
 own_full_slab(void *argument)
 {
     slab_fill();
-    stage_set(1);
-    stage_await(2);
+    stage_set(STAGE_BEGUN);
+    stage_await(STAGE_GO_ON);
     return argument;
 }
 
@@ -147,13 +231,12 @@ static void
 blocks_of_a_lost_thread_that_the_child_frees_serve_it(void **state)
 {
     (void)state;
-    pthread_t thread;
-    stage_set(0);
-    assert_int_equal(pthread_create(&thread, NULL, own_full_slab, NULL), 0);
-    stage_await(1);
+    // relaxed: no other thread of the test exists.
+    hh_store_relaxed(&lost.stage, 0);
+    assert_int_equal(pthread_create(&lost.thread, NULL, own_full_slab, NULL), 0);
+    stage_await(STAGE_BEGUN);
     assert_int_equal(core_in_child(blocks_of_a_lost_owner, NULL), 0);
-    stage_set(2);
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    lost_end();
     hhi_heap_destroy(lost.heap);
 }
 
@@ -161,6 +244,8 @@ blocks_of_a_lost_thread_that_the_child_frees_serve_it(void **state)
 
 static struct {
     void *blocks[SLABS * BLOCKS];
+    struct hh_heap *heap;
+    _Atomic uint32_t held;
 } full;
 
 static void
@@ -185,6 +270,66 @@ count_threads(void *argument)
     return threads;
 }
 
+// Holds the lock of the heap until somebody waits for it, and gives the others time to do so.
+static void *
+heap_hold(void *argument)
+{
+    hhi_lock_enter(&full.heap->lock);
+    // relaxed (both): nothing is published; the mark says that somebody sleeps.
+    hh_store_relaxed(&full.held, 1);
+    while ((hh_load_relaxed(&full.heap->lock.state) & HHI_LOCK_SLEEPERS) == 0)
+        hhi_os_sleep_ms(1);
+    hhi_os_sleep_ms(20);
+    hhi_lock_leave(&full.heap->lock);
+    return argument;
+}
+
+static void *
+heap_end(void *argument)
+{
+    hhi_heap_destroy(full.heap);
+    return argument;
+}
+
+static int
+end_one_heap_and_mend(void *argument)
+{
+    pthread_t threads[2];
+    if (pthread_create(&threads[0], NULL, heap_hold, NULL) != 0)
+        return 2;
+    // relaxed: see heap_hold.
+    while (hh_load_relaxed(&full.held) == 0)
+        hhi_os_sleep_ms(1);
+    if (pthread_create(&threads[1], NULL, heap_end, NULL) != 0)
+        return 2;
+    int result = slab_serves_again(argument);
+    for (int thread = 0; thread < 2; thread++)
+        pthread_join(threads[thread], NULL);
+    hhi_trim();
+    hhi_run_check();
+    return result;
+}
+
+/*
+ * The record that is mended has a cache of a heap which this thread does not use at that time, and which
+ * another thread may end.
+ */
+static void
+a_heap_may_end_while_a_record_is_mended(void **state)
+{
+    (void)state;
+    lost_begin(slab_fill, true);
+    full.heap = core_heap();
+    for (int block = 0; block < SLABS * BLOCKS; block++)
+        full.blocks[block] = core_alloc(full.heap, BLOCK_BYTES);
+    core_in_thread(blocks_free, full.heap); // all slabs are in the inbox now
+    for (int child = 0; child < CHILDREN; child++)
+        assert_int_equal(core_in_child(end_one_heap_and_mend, NULL), 0);
+    lost_end();
+    hhi_heap_destroy(full.heap);
+    hhi_heap_destroy(lost.heap);
+}
+
 /*
  * The handler of fork must start no thread: it would run while the handler still mends what lost
  * threads left, and a child that only goes on to exec has no use for it.
@@ -207,7 +352,11 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slab_that_was_not_put_into_the_inbox_serves_the_child),
         cmocka_unit_test(a_slab_whose_token_was_not_taken_serves_the_child),
+        cmocka_unit_test(what_was_lost_in_a_fork_is_finished_in_the_child_of_another),
+        cmocka_unit_test(the_same_in_slabs_of_a_thread_that_ended),
+        cmocka_unit_test(a_pass_does_not_wait_for_records_that_can_not_be_mended),
         cmocka_unit_test(blocks_of_a_lost_thread_that_the_child_frees_serve_it),
+        cmocka_unit_test(a_heap_may_end_while_a_record_is_mended),
         cmocka_unit_test(a_child_begins_with_one_thread),
     };
     alarm(100); // a hang ends here
