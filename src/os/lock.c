@@ -42,8 +42,11 @@ hhi_lock_wait(struct hhi_lock *lock, uint64_t word, uint64_t deadline_ms)
             continue;
         // A lost thread's, or this thread's own: waiting would never end.
         HH_CHECK(state != HHI_LOCK_BROKEN && hhi_lock_owner(state) != hhi_lock_owner(word));
-        if (deadline_ms != 0 && hhi_os_clock_ms() >= deadline_ms)
+        if (deadline_ms != 0 && hhi_os_clock_ms() >= deadline_ms) {
+            // The wake that ended the nap may have been another sleeper's, whose mark is gone.
+            hhi_lock_leave_slow(lock);
             return false;
+        }
         uint64_t asleep = state | HHI_LOCK_SLEEPERS;
         // relaxed: the mark makes the holder wake us; the lock itself is taken above.
         if (state == asleep || hh_cas_strong_relaxed(&lock->state, &state, asleep))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // tests/unit/test_lock.c - the small lock excludes, wakes and can be made anew.
 #include <pthread.h>
+#include <unistd.h>
 
 #include "os/lock.h"
 #include "os/os.h"
@@ -85,6 +86,28 @@ a_sleeper_is_woken(void **state)
         assert_int_equal(pthread_join(sleepers[sleeper], NULL), 0);
 }
 
+/*
+ * Of two sleepers the one with a deadline is woken, a third thread takes the lock meanwhile, and the
+ * time is over: it must wake the other one, which left no mark that the third thread would see.
+ */
+static void
+who_gives_up_hands_its_wake_on(void **state)
+{
+    (void)state;
+    struct hhi_lock lock = {0};
+    pthread_t sleeper;
+    hhi_lock_enter(&lock);
+    assert_int_equal(pthread_create(&sleeper, NULL, enter_and_leave, &lock), 0);
+    // relaxed (both): see above; as if left, and taken without a mark.
+    while ((hh_load_relaxed(&lock.state) & HHI_LOCK_SLEEPERS) == 0)
+        hhi_os_sleep_ms(1);
+    hhi_os_sleep_ms(20);
+    hh_store_relaxed(&lock.state, hhi_thread_self());
+    assert_false(hhi_lock_wait(&lock, hhi_thread_self() + 64, 1));
+    hhi_lock_leave(&lock);
+    assert_int_equal(pthread_join(sleeper, NULL), 0);
+}
+
 static void
 a_lock_tells_whether_the_thread_holds_it(void **state)
 {
@@ -144,9 +167,11 @@ main(void)
         cmocka_unit_test(threads_under_the_lock_are_alone),
         cmocka_unit_test(a_held_lock_can_not_be_tried),
         cmocka_unit_test(a_sleeper_is_woken),
+        cmocka_unit_test(who_gives_up_hands_its_wake_on),
         cmocka_unit_test(a_lock_tells_whether_the_thread_holds_it),
         cmocka_unit_test(a_fork_takes_a_lock_and_both_sides_leave_it),
         cmocka_unit_test(forks_nested_too_deep_take_no_locks),
     };
+    alarm(100); // a hang ends here
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
