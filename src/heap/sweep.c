@@ -45,9 +45,7 @@ struct sweep_pass {
 static bool
 stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
 {
-    // Signed: it may have been stamped after the pass had read the clock.
-    int32_t age_ms = (int32_t)((uint32_t)pass->now_ms - stamp_ms);
-    return pass->now_ms == HHI_RUN_ALL || (age_ms >= 0 && (uint32_t)age_ms >= pass->decay_ms);
+    return hhi_stamp_is_due(stamp_ms, pass->now_ms, pass->decay_ms);
 }
 
 // ---- Shared slabs -------------------------------------------------------------------------------

@@ -526,19 +526,9 @@ hhi_run_free(uint32_t first, uint32_t count)
 // ---- Purging ------------------------------------------------------------------------------------
 
 static bool
-stamp_is_due(uint32_t stamp_ms, uint64_t now_ms, uint32_t decay_ms)
-{
-    if (now_ms == HHI_RUN_ALL)
-        return true;
-    // Signed: it may have been made after the pass that asks had read the clock.
-    int32_t age_ms = (int32_t)((uint32_t)now_ms - stamp_ms);
-    return age_ms >= 0 && (uint32_t)age_ms >= decay_ms;
-}
-
-static bool
 granule_due(const struct region *region, uint32_t at, uint64_t now_ms, uint32_t decay_ms)
 {
-    return stamp_is_due(region->freed_ms[at], now_ms, decay_ms);
+    return hhi_stamp_is_due(region->freed_ms[at], now_ms, decay_ms);
 }
 
 // The next run of dirty granules that are due, at or after from. False if there is none.
@@ -603,7 +593,7 @@ static void
 region_purge_huge(struct region *region, uint64_t now_ms, uint32_t decay_ms)
 {
     uint32_t from = region->huge_from, end = region->huge_end;
-    if (from == end || !region->active || !stamp_is_due(region->huge_ms, now_ms, decay_ms))
+    if (from == end || !region->active || !hhi_stamp_is_due(region->huge_ms, now_ms, decay_ms))
         return;
     region_move_huge(region, end, end, false);
     while (from < end) {

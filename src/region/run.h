@@ -61,11 +61,23 @@ bool hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *cle
 // Give granules back. Their contents may be dirty.
 void hhi_run_free(uint32_t first, uint32_t count);
 
+#define HHI_RUN_ALL UINT64_MAX // a time at which every decay is over
+/*
+ * Whether a stamp, the low 32 bits of a time in milliseconds, is decay_ms old at now_ms. It may be up
+ * to a minute younger than now_ms, made after the pass that asks had read the clock. The number comes
+ * round after 49 days: what is older may look young, but for no longer than that minute and the decay.
+ */
+static inline bool
+hhi_stamp_is_due(uint32_t stamp_ms, uint64_t now_ms, uint32_t decay_ms)
+{
+    uint32_t age_ms = (uint32_t)now_ms - stamp_ms;
+    return now_ms == HHI_RUN_ALL || (age_ms >= decay_ms && age_ms < UINT32_MAX - 60 * 1000);
+}
+
 /*
  * Purge what has been free for decay_ms at now_ms (HHI_RUN_ALL: everything) and release regions
  * that are empty. Returns the bytes that were dirty. At most limit_bytes, as near as granules allow.
  */
-#define HHI_RUN_ALL UINT64_MAX
 size_t hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes);
 
 struct hhi_run_stats {

@@ -622,10 +622,30 @@ the_unused_part_of_a_huge_page_is_given_back_once(void **state)
 
 #define RUN_TEST(f) cmocka_unit_test_setup_teardown(f, all_back, all_back)
 
+static void
+a_stamp_is_due_after_the_decay_also_weeks_later(void **state)
+{
+    (void)state;
+    const uint32_t day_ms = 24 * 60 * 60 * 1000;
+    // Also where the low 32 bits of the clock begin anew.
+    const uint64_t made_ms[] = {5, 1000000, UINT32_MAX - (uint64_t)10, (uint64_t)77 << 32};
+    for (size_t i = 0; i < COUNT_OF(made_ms); i++) {
+        uint32_t stamp_ms = (uint32_t)made_ms[i];
+        assert_true(hhi_stamp_is_due(stamp_ms, HHI_RUN_ALL, 1000));
+        assert_true(hhi_stamp_is_due(stamp_ms, made_ms[i], 0));
+        assert_false(hhi_stamp_is_due(stamp_ms, made_ms[i] + 999, 1000));
+        assert_true(hhi_stamp_is_due(stamp_ms, made_ms[i] + 1000, 1000));
+        assert_false(hhi_stamp_is_due(stamp_ms, made_ms[i] - 1, 0));
+        for (uint64_t days = 1; days <= 49; days++)
+            assert_true(hhi_stamp_is_due(stamp_ms, made_ms[i] + days * day_ms, day_ms));
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stamp_is_due_after_the_decay_also_weeks_later),
         RUN_TEST(
             a_refused_commit_of_an_extension_changes_nothing), // the first: needs a fresh region
         RUN_TEST(a_large_heap_gets_huge_pages_for_its_newest_step_only),
