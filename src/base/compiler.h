@@ -30,8 +30,10 @@
 // as the static TLS surplus has room for it, and costs one load.
 #define HH_TLS_INITIAL_EXEC __thread __attribute__((tls_model("initial-exec")))
 
-// Of small variables that every process uses from its start: close together, so that they lie in one
-// or two pages instead of one page each.
+/*
+ * Of small variables that every process uses at its start, and of all that the dynamic linker
+ * relocates: with the few bytes of .data they lie in one page. No room for anything large here.
+ */
 #define HH_START_STATE __attribute__((section("hhi_start_state")))
 
 #define HH_CACHE_LINE_BYTES 64

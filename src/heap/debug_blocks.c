@@ -60,10 +60,10 @@ tracked_push_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned class_
 {
     slab->state = HHI_SLAB_PARTIAL;
     slab->previous = NULL;
-    slab->next = heap->tracked[class_index];
+    slab->next = heap->lists->tracked[class_index];
     if (slab->next != NULL)
         slab->next->previous = slab;
-    heap->tracked[class_index] = slab;
+    heap->lists->tracked[class_index] = slab;
 }
 
 static void
@@ -72,7 +72,7 @@ tracked_remove_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned clas
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        heap->tracked[class_index] = slab->next;
+        heap->lists->tracked[class_index] = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     slab->next = slab->previous = NULL;
@@ -103,7 +103,7 @@ tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_
 {
     void *block = NULL;
     hhi_lock_enter(&heap->lock);
-    struct hhi_slab *slab = heap->tracked[class_index];
+    struct hhi_slab *slab = heap->lists->tracked[class_index];
     if (slab != NULL) {
         if (slab->freed == HHI_LINK_END)
             slab->freed = hhi_slab_extend(slab);

@@ -21,7 +21,7 @@ enum {
 
 _Atomic size_t hhi_growth_bytes HH_START_STATE; // taken since the last purge
 // How much of what is used again may still count.
-static _Atomic size_t again_bytes = AGAIN_AT_START_BYTES;
+static _Atomic size_t again_bytes HH_START_STATE = AGAIN_AT_START_BYTES;
 // Of free runs, given back here and not yet counted as used again.
 static _Atomic size_t returned_run_bytes;
 

@@ -16,7 +16,15 @@
 #include "os/os.h"
 #include "region/run.h"
 
-struct hh_heap hhi_default_heap = {.key = {1, HHI_RECENT_BYTES(1)}, .name = "default"};
+static struct hhi_heap_lists default_lists;
+struct hh_heap hhi_default_heap HH_START_STATE = {
+    .key = {1, HHI_RECENT_BYTES(1)}, .name = "default", .lists = &default_lists};
+
+// Any other heap.
+struct heap_record {
+    struct hh_heap heap;
+    struct hhi_heap_lists lists;
+};
 
 static struct {
     struct hhi_lock lock;  // rank: heap list
@@ -244,12 +252,12 @@ hhi_heap_return_shared(struct hhi_slab *slab)
     slab->state = HHI_SLAB_SHARED;
     hhi_lock_enter(&heap->lock);
     slab->next = NULL;
-    slab->previous = heap->shared_last[class_index];
+    slab->previous = heap->lists->shared_last[class_index];
     if (slab->previous != NULL)
         slab->previous->next = slab;
     else
-        heap->shared[class_index] = slab;
-    heap->shared_last[class_index] = slab;
+        heap->lists->shared[class_index] = slab;
+    heap->lists->shared_last[class_index] = slab;
     // relaxed: a hint without the lock.
     hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) + 1);
     hhi_lock_leave(&heap->lock);
@@ -272,11 +280,11 @@ shared_remove_locked(struct hh_heap *heap, unsigned class_index, struct hhi_slab
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        heap->shared[class_index] = slab->next;
+        heap->lists->shared[class_index] = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     else
-        heap->shared_last[class_index] = slab->previous;
+        heap->lists->shared_last[class_index] = slab->previous;
     slab->next = slab->previous = NULL;
     // relaxed: a hint without the lock.
     hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) - 1);
@@ -289,7 +297,7 @@ hhi_heap_take_shared(struct hh_heap *heap, unsigned class_index)
     if (hh_load_relaxed(&heap->shared_count) == 0)
         return NULL;
     hhi_lock_enter(&heap->lock);
-    struct hhi_slab *slab = heap->shared[class_index];
+    struct hhi_slab *slab = heap->lists->shared[class_index];
     if (slab != NULL)
         shared_remove_locked(heap, class_index, slab);
     hhi_lock_leave(&heap->lock);
@@ -303,7 +311,7 @@ hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
     struct hhi_slab *chain = NULL, *next;
     unsigned taken = 0;
     hhi_lock_enter(&heap->lock);
-    for (struct hhi_slab *slab = heap->shared[class_index]; slab != NULL && taken < 64;
+    for (struct hhi_slab *slab = heap->lists->shared[class_index]; slab != NULL && taken < 64;
          slab = next) {
         next = slab->next;
         if (!due(arg, slab))
@@ -342,10 +350,14 @@ heap_record(void)
     if (heap != NULL)
         heaps.ended = heap->next;
     hhi_lock_leave(&heaps.lock);
-    if (heap == NULL)
-        return hhi_meta_alloc(sizeof *heap);
-    memset(heap, 0, sizeof *heap);
-    return heap;
+    struct heap_record *record = heap != NULL ? hh_container_of(heap, struct heap_record, heap)
+                                              : hhi_meta_alloc(sizeof *record);
+    if (record == NULL)
+        return NULL;
+    if (heap != NULL)
+        memset(record, 0, sizeof *record);
+    record->heap.lists = &record->lists;
+    return &record->heap;
 }
 
 hh_status

@@ -390,7 +390,8 @@ hhi_cache_guess(const struct hh_heap *heap)
     if (heap == &hhi_default_heap)
         return &hhi_self->main;
     const struct hhi_recent *recent = hhi_recent_of(hhi_self, &heap->key);
-    return recent->heap_id == heap->key.id ? recent->cache : &hhi_thread_none.main;
+    return recent->heap_id == heap->key.id ? recent->cache
+                                           : (struct hhi_cache *)&hhi_thread_none.main;
 }
 
 // Free for the default heap. 0 = done.

@@ -26,7 +26,7 @@ static struct {
     _Atomic(uint64_t) reserve_gone_ms;     // when it was given up; any thread
     _Atomic(size_t (*)(void)) purge;       // NULL = nothing to purge; any thread
     const struct hhi_limit_system *system; // set while one thread runs
-} limit_state = {.system = &limit_real_system};
+} limit_state HH_START_STATE = {.system = &limit_real_system};
 
 // The pages are written to, so that they are really there when they are needed.
 static void *

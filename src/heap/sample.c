@@ -12,7 +12,7 @@ enum {
     SAMPLE_QUEUED_MIN = HHI_SAMPLE_SLOTS / 4, // so many slots rest before one is used again
 };
 
-_Atomic uint32_t hhi_sample_every;
+_Atomic uint32_t hhi_sample_every HH_START_STATE;
 _Atomic uint32_t hhi_sample_pool_made;
 
 static struct {

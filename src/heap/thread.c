@@ -13,17 +13,13 @@
     {                                                                                              \
         [0 ... HHI_CLASSES - 1] = {.head = HHI_LINK_END }                                          \
     }
-#define NO_CACHES                                                                                  \
-    {                                                                                              \
-        [0 ... HHI_RECENT_CACHES - 1] = { 0, &hhi_cache_none }                                     \
-    }
 
-struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
-struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS, .recent = NO_CACHES};
-HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = &hhi_thread_none;
-_Atomic uint8_t hhi_threads_borrow;
+const struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS};
+const struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS};
+HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = (struct hhi_thread *)&hhi_thread_none;
+_Atomic uint8_t hhi_threads_borrow HH_START_STATE;
 
-_Atomic uint32_t hhi_thread_generation = 1;
+_Atomic uint32_t hhi_thread_generation HH_START_STATE = 1;
 
 static struct {
     struct hhi_lock lock;             // rank: thread list
@@ -269,8 +265,6 @@ thread_make(void)
     hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
     cache_init(&thread->main, thread);
     cache_attach(&thread->main, &hhi_default_heap);
-    for (unsigned slot = 0; slot < HHI_RECENT_CACHES; slot++)
-        recent_set(&thread->recent[slot], 0, &hhi_cache_none);
     recent_set(hhi_recent_of(thread, &hhi_default_heap.key), hhi_default_heap.key.id,
                &thread->main);
     hhi_guard_register(&thread->guard);
@@ -338,7 +332,7 @@ hhi_thread_exit(struct hhi_thread *thread)
 {
     HH_CHECK(thread == hhi_self);
     size_t left_bytes = thread->main.partial_bytes + HHI_GRANULE_BYTES;
-    thread_give_up(thread, &hhi_thread_dead);
+    thread_give_up(thread, (struct hhi_thread *)&hhi_thread_dead);
     hhi_sweep_note(left_bytes); // its slabs may wait for a thread that never comes
 }
 

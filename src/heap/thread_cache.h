@@ -108,7 +108,7 @@ enum { HHI_RECENT_CACHES = 32 };
 
 // A heap's id is never used again, so an entry of a heap that has ended matches no other.
 struct hhi_recent {
-    uint64_t heap_id;
+    uint64_t heap_id;        // 0: none, the id of no heap
     struct hhi_cache *cache; // of that heap
 };
 
@@ -147,6 +147,13 @@ hhi_recent_of(struct hhi_thread *thread, const struct hhi_heap_key *key)
     return (struct hhi_recent *)(void *)((char *)thread + key->recent_bytes);
 }
 
+// Slabs of a heap by class, under its lock.
+struct hhi_heap_lists {
+    struct hhi_slab *shared[HHI_CLASSES]; // without owner, with free blocks
+    struct hhi_slab *shared_last[HHI_CLASSES];
+    struct hhi_slab *tracked[HHI_CLASSES]; // of DebugAlloc blocks, with free blocks
+};
+
 struct hh_heap {
     union {
         struct hhi_heap_key key;
@@ -156,11 +163,8 @@ struct hh_heap {
     struct hhi_lock lock; // rank: heap
     struct hhi_budget budget;
     // Under lock:
-    struct hhi_slab *shared[HHI_CLASSES]; // slabs without owner that have free blocks
-    struct hhi_slab *shared_last[HHI_CLASSES];
-    struct hhi_slab *tracked[HHI_CLASSES]; // slabs of DebugAlloc blocks that have free blocks
-    struct hhi_slab *runs;                 // all runs of the heap
-    struct hhi_cache *caches;              // all its caches
+    struct hhi_slab *runs;    // all runs of the heap
+    struct hhi_cache *caches; // all its caches
     size_t slab_count;
     uint64_t slabs_carved, slabs_retired;
     struct hh_heap *next;  // list of heaps, under heaps.lock
@@ -170,11 +174,13 @@ struct hh_heap {
     _Atomic uint64_t bad_frees;
     _Atomic uint32_t shared_count; // slabs in shared; a hint without the lock
     _Atomic uint32_t stale_class;  // where the search for stale shared slabs goes on; a hint
+    struct hhi_heap_lists *lists;  // fixed; apart, since most heaps never use theirs
 };
 
-extern struct hhi_thread hhi_thread_none; // of a thread that has no record yet
-extern struct hhi_thread hhi_thread_dead; // of a thread whose record is given up already
-extern struct hhi_cache hhi_cache_none;   // owner of slabs that nobody owns
+// Written by nobody, and constant, so that no process has pages of them.
+extern const struct hhi_thread hhi_thread_none; // of a thread that has no record yet
+extern const struct hhi_thread hhi_thread_dead; // of a thread whose record is given up already
+extern struct hhi_cache hhi_cache_none;         // owner of slabs that nobody owns
 extern HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self __attribute__((visibility("hidden")));
 extern struct hh_heap hhi_default_heap;
 

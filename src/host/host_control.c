@@ -47,7 +47,7 @@ static const IHostControlVtbl control_live = {
 static struct {
     _Atomic(const IHostControlVtbl *) table; // what callers see as IHostControl.lpVtbl
     struct hhi_references references;
-} control = {.table = &control_live};
+} control HH_START_STATE = {.table = &control_live};
 
 _Static_assert(sizeof control.table == sizeof(IHostControl), "the table is the interface");
 

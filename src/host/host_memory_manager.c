@@ -59,7 +59,7 @@ static const IHostMemoryManagerVtbl manager_live = {
 static struct {
     _Atomic(const IHostMemoryManagerVtbl *) table; // what callers see as IHostMemoryManager.lpVtbl
     struct hhi_references references;
-} manager = {.table = &manager_live};
+} manager HH_START_STATE = {.table = &manager_live};
 
 _Static_assert(sizeof manager.table == sizeof(IHostMemoryManager), "the table is the interface");
 

@@ -26,7 +26,7 @@ _Static_assert(HHI_ACCESS_READ == PROT_READ && HHI_ACCESS_WRITE == PROT_WRITE &&
                    HHI_ACCESS_EXECUTE == PROT_EXEC,
                "accesses are passed to the kernel as they are");
 
-_Atomic uint64_t hhi_os_calls;
+_Atomic uint64_t hhi_os_calls HH_START_STATE;
 
 static void
 count_call(void)
@@ -88,7 +88,7 @@ kernel_control(int descriptor, unsigned long request, void *argument)
     return (int)HHI_SYSCALL3(SYS_ioctl, descriptor, request, argument);
 }
 
-struct hhi_os hhi_os = {
+struct hhi_os hhi_os HH_START_STATE = {
     .map = kernel_map,
     .unmap = kernel_unmap,
     .protect = kernel_protect,

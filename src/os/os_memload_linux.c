@@ -19,12 +19,15 @@ enum {
 static struct {
     _Atomic(pid_t) user;            // process whose thread has the files, 0 = free  [MLB-1]
     struct hhi_memload_files files; // the user's
+    _Atomic bool files_ready;       // as files  [MLB-1]
     // The cached answer: written by the user of the files, read by any thread.  [MLC-1]
     _Atomic(uint64_t) sequence; // odd while the words below are being changed; 0 = empty
     _Atomic(uint64_t) taken_ms;
     _Atomic(uint64_t) total_bytes;
     _Atomic(uint64_t) available_bytes;
-} memload_shared = {.files = {.root = "", .meminfo = {.descriptor = -1}}};
+} memload_shared;
+// Of the shared files; apart from them, which most processes never use.
+static const char *memload_root HH_START_STATE = "";
 
 unsigned
 hhi_memload_percent(uint64_t total_bytes, uint64_t available_bytes)
@@ -314,11 +317,24 @@ shared_leave(void)
     hh_store_release(&memload_shared.user, 0);
 }
 
+// By the user of the files only. A child of a fork that comes in between does it once more.
+static struct hhi_memload_files *
+shared_files(void)
+{
+    // relaxed: only users write it, and they follow one another.
+    if (!hh_load_relaxed(&memload_shared.files_ready)) {
+        hhi_memload_init(&memload_shared.files, memload_root);
+        // order: release [MLB-1] there is no descriptor.
+        hh_store_release(&memload_shared.files_ready, true);
+    }
+    return &memload_shared.files;
+}
+
 static HH_NOINLINE void
 memload_read_apart(uint64_t now_ms, struct hhi_memload *load)
 {
     struct hhi_memload_files files;
-    hhi_memload_init(&files, memload_shared.files.root);
+    hhi_memload_init(&files, memload_root);
     hhi_memload_read(&files, now_ms, load);
     hhi_memload_close(&files);
 }
@@ -332,7 +348,7 @@ hhi_memload_now(struct hhi_memload *load)
     if (cached && now_ms - taken_ms < CACHE_REFRESH_MS)
         return;
     if (shared_enter()) {
-        hhi_memload_read(&memload_shared.files, now_ms, load);
+        hhi_memload_read(shared_files(), now_ms, load);
         cache_write(load, now_ms);
         shared_leave();
         return;
@@ -345,8 +361,9 @@ hhi_memload_now(struct hhi_memload *load)
 void
 hhi_memload_set_root(const char *root)
 {
-    hhi_memload_close(&memload_shared.files);
+    hhi_memload_close(shared_files());
     hhi_memload_init(&memload_shared.files, root);
+    memload_root = root;
     // relaxed: no other thread asks meanwhile.
     hh_store_relaxed(&memload_shared.sequence, 0);
 }
@@ -354,5 +371,5 @@ hhi_memload_set_root(const char *root)
 const char *
 hhi_memload_root(void)
 {
-    return memload_shared.files.root;
+    return memload_root;
 }

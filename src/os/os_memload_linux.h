@@ -24,7 +24,7 @@
  * opens files of his own for that one question.
  *
  * Memory ordering (label: writer -> reader: what is published)
- *   MLB-1  leave -> enter of the shared object: its descriptors.
+ *   MLB-1  leave -> enter of the shared object: its descriptors; also the first user -> a child of a fork.
  *   MLC-1  the cache's words: a reader that sees a word of a newer answer also sees the odd
  *          sequence number that was stored before it, and then drops what it read.
  *

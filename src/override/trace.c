@@ -40,7 +40,7 @@ static const char trace_head[sizeof(struct trace_event)] = "hostheap recording 1
 
 enum { TRACE_BUFFER_EVENTS = 2048 };
 
-_Atomic uint8_t hhi_tracing;
+_Atomic uint8_t hhi_tracing HH_START_STATE;
 
 static struct {
     struct hhi_lock lock; // taken before all others

@@ -22,7 +22,7 @@ static struct {
 
 _Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query reads is one line");
 
-static struct hhi_rcu_pool region_pool = {.record_bytes = sizeof(struct hhi_region)};
+static struct hhi_rcu_pool region_pool HH_START_STATE = {.record_bytes = sizeof(struct hhi_region)};
 
 static size_t
 page_bytes(void)

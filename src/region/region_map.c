@@ -9,15 +9,15 @@
 #include "meta/meta_arena.h"
 #include "os/lock.h"
 
-enum { LEVEL_ROOT, LEVEL_NODE, LEVEL_LEAF };
+enum { LEVEL_ROOT, LEVEL_UPPER, LEVEL_NODE, LEVEL_LEAF };
 
-#define ROOT_ENTRIES 2048u
-#define NODE_ENTRIES 2048u
+#define ROOT_ENTRIES ((unsigned)(((HHI_ADDRESS_LIMIT - 1) >> 40) + 1))
+#define NODE_ENTRIES 128u
 #define LEAF_ENTRIES 1024u
 #define ENTRY_NODE ((uintptr_t)1) // tag: the entry leads to a node
 
-static const unsigned level_shift[] = {37, 26, 16};
-static const unsigned level_entries[] = {ROOT_ENTRIES, NODE_ENTRIES, LEAF_ENTRIES};
+static const unsigned level_shift[] = {40, 33, 26, 16};
+static const unsigned level_entries[] = {ROOT_ENTRIES, NODE_ENTRIES, NODE_ENTRIES, LEAF_ENTRIES};
 
 struct map_node {
     _Alignas(HH_CACHE_LINE_BYTES) _Atomic uint32_t used; // I4
@@ -28,7 +28,7 @@ static struct {
     struct hhi_lock lock;
     _Atomic uint64_t version;                // [RM-3]
     _Atomic uintptr_t entries[ROOT_ENTRIES]; // [RM-1]
-} map;
+} map HH_START_STATE;
 
 static unsigned
 entry_index(unsigned level, uintptr_t address)
@@ -204,10 +204,10 @@ hhi_region_map_remove(struct hhi_region_record *record)
 struct hhi_region_record *
 hhi_region_map_find(uintptr_t address)
 {
-    if (address >> (level_shift[LEVEL_ROOT] + 11) != 0)
+    if (address >> level_shift[LEVEL_ROOT] >= ROOT_ENTRIES)
         return NULL;
     uintptr_t value = entry_load(&map.entries[entry_index(LEVEL_ROOT, address)]);
-    for (unsigned level = LEVEL_NODE; entry_is_node(value); level++)
+    for (unsigned level = LEVEL_UPPER; entry_is_node(value); level++)
         value = entry_load(&entry_node(value)->entries[entry_index(level, address)]);
     return (struct hhi_region_record *)value;
 }

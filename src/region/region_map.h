@@ -8,10 +8,13 @@
  * from an address to the record; a record that covers all of an entry's range stands in the entry
  * itself, so that a large region costs few entries.
  *
- *    address bits   47..37        36..26        25..16       15..0
- *                  root[2048] -> node[2048] -> leaf[1024]    within the granule
- *    entry covers   128 GiB       64 MiB        64 KiB
+ *    address bits   47..40       39..33       32..26       25..16       15..0
+ *                  root[256] -> node[128] -> node[128] -> leaf[1024]    within the granule
+ *    entry covers   1 TiB        8 GiB        64 MiB       64 KiB
  *    entry          0 = nothing | address of a record | address of a node + 1
+ *
+ * Nodes above the leaves are small, because a program of which nothing is known but its heap needs a
+ * few entries, far apart: they all lie in the pages of other records.
  *
  * A record exists for readers while its state is not NULL: inserting prepares all entries and then
  * publishes the state, so a region appears and vanishes at one instant whatever its size.
@@ -35,7 +38,7 @@
  *         to the kernel.
  *   RM-4  committed_end: owner -> readers: that the pages below it are committed.
  *
- * Progress: find is wait-free, at most three loads; next and previous are wait-free, bounded by
+ * Progress: find is wait-free, at most four loads; next and previous are wait-free, bounded by
  * the size of the nodes on the way.
  * Failure: insert gives -EEXIST or -ENOMEM and leaves nothing behind but empty nodes.
  * Source: contract VQ-5, VQ-7, GEN-8; ADR-0005.

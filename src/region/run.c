@@ -16,6 +16,7 @@
 
 enum {
     REGIONS_MAX = 16384,
+    REGIONS_NEAR = 8,
     GRANULES_PER_MIB = 16,
     COMMIT_STEP_GRANULES = 32, // 2 MiB: what one mprotect commits, and a huge page
     HUGE_FROM_GRANULES = 1024, // 64 MiB committed: a huge page is little against the heap
@@ -53,7 +54,15 @@ static struct {
     _Atomic bool had_huge_pages;   // set under lock, read by anyone
     uint64_t purged_bytes;
 } runs HH_START_STATE;
-static struct region *run_regions[REGIONS_MAX]; // under lock, as the rest
+// All regions, under lock: most processes have few.
+static struct region *run_regions[REGIONS_NEAR] HH_START_STATE;
+static struct region *run_regions_far[REGIONS_MAX - REGIONS_NEAR];
+
+static struct region **
+region_slot(uint32_t index)
+{
+    return index < REGIONS_NEAR ? &run_regions[index] : &run_regions_far[index - REGIONS_NEAR];
+}
 
 static bool
 map_test(const uint64_t *map, uint32_t bit)
@@ -134,7 +143,7 @@ region_gap(size_t at, uint32_t granules)
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++) {
-        const struct region *region = run_regions[index];
+        const struct region *region = *region_slot(index);
         if (!region->active || region->first >= at + granules ||
             region->first + region->granules <= at)
             continue;
@@ -250,7 +259,7 @@ region_revive(uint32_t granules, bool executable)
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++) {
-        struct region *region = run_regions[index];
+        struct region *region = *region_slot(index);
         // Of the same kind, since a late reader of the map may still look at the record.
         if (region->active || region->executable != executable || region->granules < granules ||
             region->granules > 2 * granules)
@@ -287,7 +296,7 @@ region_create(uint32_t first, uint32_t granules, bool executable)
     }
     if (runs.next_granule < first + granules)
         runs.next_granule = first + granules;
-    run_regions[index] = region;
+    *region_slot(index) = region;
     // relaxed: written and read under the lock.
     hh_store_relaxed(&runs.region_count, index + 1);
     return region;
@@ -461,7 +470,7 @@ region_of_granule(uint32_t granule)
     // relaxed: read under the lock that writers hold.
     uint32_t index = hh_load_relaxed(&hhi_window.region_of[granule / GRANULES_PER_MIB]);
     HH_CHECK(index != 0);
-    return run_regions[index - 1];
+    return *region_slot(index - 1);
 }
 
 bool
@@ -473,7 +482,7 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count && !done; index++)
-        done = region_alloc(run_regions[index], request, run);
+        done = region_alloc(*region_slot(index), request, run);
     if (!done && run->refusal == 0 && request->count <= hhi_window.granules) {
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
         struct region *region = region_add(needed, request->executable);
@@ -632,7 +641,7 @@ hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
     // relaxed: written under the lock, which is held; regions added meanwhile can wait.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count && purged_bytes < limit_bytes; index++) {
-        struct region *region = run_regions[index];
+        struct region *region = *region_slot(index);
         purged_bytes += region_purge(region, now_ms, decay_ms, limit_bytes - purged_bytes);
         region_purge_huge(region, now_ms, decay_ms);
         if (region->active && region->free_granules == region->granules &&
@@ -670,7 +679,7 @@ hhi_run_read_stats(struct hhi_run_stats *stats)
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++)
-        stats->regions += run_regions[index]->active;
+        stats->regions += (*region_slot(index))->active;
     stats->reserved_bytes = runs.reserved_granules << HHI_GRANULE_SHIFT;
     stats->committed_bytes = runs.committed_granules << HHI_GRANULE_SHIFT;
     stats->retained_bytes = hhi_run_retained_bytes();
@@ -708,6 +717,6 @@ hhi_run_check(void)
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++)
-        region_check(run_regions[index]);
+        region_check(*region_slot(index));
     hhi_lock_leave(&runs.lock);
 }

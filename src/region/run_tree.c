@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-static struct hhi_rcu_pool run_pool = {.record_bytes = sizeof(struct hhi_page_run)};
+static struct hhi_rcu_pool run_pool HH_START_STATE = {.record_bytes = sizeof(struct hhi_page_run)};
 static uint64_t run_secret;
 static uint64_t run_edits; // numbers given to edits so far; the writer's
 

@@ -30,10 +30,10 @@ enum {
 // Everything under lock (rank: limbo).
 static struct {
     struct hhi_lock lock;
-    struct hhi_slab *retired[2][HHI_CLASSES];   // [executable][class]
-    _Atomic uint64_t *spare_links[HHI_CLASSES]; // arrays of links, chained by their first word
-    _Atomic size_t granules;                    // in limbo; written under lock
-} limbo;
+    _Atomic size_t granules; // in limbo; written under lock
+} limbo HH_START_STATE;
+static struct hhi_slab *limbo_retired[2][HHI_CLASSES]; // [executable][class]
+static _Atomic uint64_t *limbo_links[HHI_CLASSES]; // arrays of links, chained by their first word
 
 size_t hhi_slab_limit_bytes = HHI_SLAB_MAX_BYTES;
 
@@ -57,10 +57,10 @@ links_take(unsigned class_index)
 {
     size_t words = hhi_slab_links_bytes(class_index) / sizeof(uint64_t);
     hhi_lock_enter(&limbo.lock);
-    _Atomic uint64_t *links = limbo.spare_links[class_index];
+    _Atomic uint64_t *links = limbo_links[class_index];
     if (links != NULL)
         // relaxed (here and below): late readers may look at links, nobody acts on what they see.
-        limbo.spare_links[class_index] = (_Atomic uint64_t *)hh_load_relaxed(&links[0]);
+        limbo_links[class_index] = (_Atomic uint64_t *)hh_load_relaxed(&links[0]);
     hhi_lock_leave(&limbo.lock);
     if (links == NULL)
         return hhi_meta_alloc(words * sizeof(uint64_t));
@@ -74,8 +74,8 @@ links_give(unsigned class_index, hhi_link *links)
 {
     _Atomic uint64_t *words = (_Atomic uint64_t *)(void *)links;
     // relaxed: see links_take.
-    hh_store_relaxed(&words[0], (uint64_t)limbo.spare_links[class_index]);
-    limbo.spare_links[class_index] = words;
+    hh_store_relaxed(&words[0], (uint64_t)limbo_links[class_index]);
+    limbo_links[class_index] = words;
 }
 
 static void
@@ -89,7 +89,7 @@ heads_set(uint32_t first, uint32_t count, uint32_t value)
 static void
 limbo_push(struct hhi_slab *slab, unsigned class_index)
 {
-    struct hhi_slab **list = &limbo.retired[slab_is_executable(slab)][class_index];
+    struct hhi_slab **list = &limbo_retired[slab_is_executable(slab)][class_index];
     slab->next = *list;
     *list = slab;
     // relaxed: written under the lock.
@@ -102,7 +102,7 @@ static struct hhi_slab *
 limbo_pop(const struct hh_heap *heap, unsigned class_index, bool executable)
 {
     hhi_lock_enter(&limbo.lock);
-    struct hhi_slab **link = &limbo.retired[executable][class_index];
+    struct hhi_slab **link = &limbo_retired[executable][class_index];
     for (int look = 1; look < LIMBO_LOOK && *link != NULL && (*link)->retired_from != heap; look++)
         link = &(*link)->next;
     struct hhi_slab *slab = *link != NULL && (*link)->retired_from == heap ? *link : NULL;
@@ -312,7 +312,7 @@ hhi_limbo_advance(bool force)
         uint64_t oldest = hhi_guard_advance();
         for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++)
             for (int executable = 0; executable < 2; executable++)
-                released += limbo_release_list(&limbo.retired[executable][class_index], class_index,
+                released += limbo_release_list(&limbo_retired[executable][class_index], class_index,
                                                oldest);
         hh_store_relaxed(&limbo.granules, waiting - released);
     }

@@ -5,12 +5,12 @@
 #include "os/lock.h"
 #include "os/os.h"
 
-_Atomic uint64_t hhi_guard_epoch = 1;
-bool hhi_guard_asymmetric;
-static struct hhi_guard common_guard;
-static struct hhi_lock common_lock; // who holds it uses common_guard
+_Atomic uint64_t hhi_guard_epoch HH_START_STATE = 1;
+bool hhi_guard_asymmetric HH_START_STATE;
+static struct hhi_guard common_guard HH_START_STATE;
+static struct hhi_lock common_lock HH_START_STATE; // who holds it uses common_guard
 // List of all threads' guards; only grows.
-static _Atomic(struct hhi_guard *) guards = &common_guard;
+static _Atomic(struct hhi_guard *) guards HH_START_STATE = &common_guard;
 
 void
 hhi_guard_init(void)

@@ -42,7 +42,7 @@
 #if defined(HH_GENMC) // what the linker would find
 struct hhi_window hhi_window;
 size_t hhi_slab_limit_bytes;
-struct hhi_thread hhi_thread_none, hhi_thread_dead;
+const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 struct hhi_cache hhi_cache_none;
 struct hh_heap hhi_default_heap;
 __thread struct hhi_thread *hhi_self;

@@ -20,14 +20,14 @@
 #define hhi_meta_alloc proof_meta_alloc
 #include "region/region_map.c"
 
-enum { NODES = 2 };
-static _Alignas(64) char nodes[NODES][sizeof(struct map_node) + NODE_ENTRIES * sizeof(uintptr_t)];
+enum { NODES = 3 };
+static _Alignas(64) char nodes[NODES][sizeof(struct map_node) + LEAF_ENTRIES * sizeof(uintptr_t)];
 static unsigned nodes_made; // under the map's lock
 static struct hhi_region_record record, other;
 static int contents; // what the state leads to
 static int pages;    // committed at last
 
-#define REGION_BYTES (LEAF ? HHI_REGION_GRANULE_BYTES : (uintptr_t)1 << 37)
+#define REGION_BYTES (LEAF ? HHI_REGION_GRANULE_BYTES : (uintptr_t)1 << 40)
 
 void *
 proof_meta_alloc(size_t size_bytes)

@@ -110,7 +110,7 @@ hhi_slab_is_idle(struct hhi_slab *asked)
 struct hhi_window hhi_window;
 _Atomic uint32_t hhi_thread_generation = 1;
 size_t hhi_slab_limit_bytes;
-struct hhi_thread hhi_thread_none, hhi_thread_dead;
+const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 struct hh_heap hhi_default_heap;
 _Atomic uint8_t hhi_threads_borrow;
 _Atomic size_t hhi_growth_bytes;

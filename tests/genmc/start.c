@@ -39,7 +39,7 @@ struct hhi_options proof_opt;
 #if defined(HH_GENMC)
 __thread struct hhi_thread *hhi_self;
 struct hh_heap hhi_default_heap;
-struct hhi_thread hhi_thread_none, hhi_thread_dead;
+const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 #endif
 static int set_up; // how often
 
