@@ -94,7 +94,7 @@ hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
     if (hh_unlikely(size_bytes - 1 >= hhi_slab_limit_bytes || cache == &hhi_thread_none.main ||
                     !hhi_thread_is_real(hhi_self)))
         return block_take(heap, size_bytes, level, &fresh);
-    // A block above the small sizes, or a refill, without the detour by heap and thread.
+    // A block above the small sizes, or of an empty bin, without the detour by heap and thread.
     if (size_bytes > HHI_SMALL_MAX_BYTES) {
         void *block;
         if (hh_likely(hhi_cache_take_medium(cache, size_bytes, &block)))
@@ -102,8 +102,11 @@ hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
     }
     unsigned class_index = hhi_class_of(size_bytes);
     struct hhi_bin *bin = &cache->bins[class_index];
-    if (bin->head < HHI_LINK_END)
-        return hhi_bin_take(bin, bin->head);
+    size_t index = bin->head;
+    if (index >= HHI_LINK_END)
+        index = hhi_bin_freed(bin);
+    if (hh_likely(index < HHI_LINK_END))
+        return hhi_bin_take(bin, index);
     return hhi_cache_refill(cache, class_index, level);
 }
 

@@ -43,8 +43,10 @@ HH_SLOW void *hhi_override_malloc_traced(size_t size_bytes);
 // Sets errno to EINVAL, returns NULL.
 HH_SLOW void *hhi_override_invalid(void);
 
-// malloc when the fast path gives up; sets errno. The first serves the larger classes in few steps.
+// malloc when the fast path gives up; sets errno. The first two serve the larger classes, and small
+// ones whose bin is empty, in few steps.
 HH_NOINLINE void *hhi_override_malloc_medium(size_t size_bytes);
+HH_NOINLINE void *hhi_override_malloc_refill(size_t size_bytes);
 HH_NOINLINE void *hhi_override_malloc_slow(size_t size_bytes);
 
 // Free a block whose alignment and size the caller names; function is the caller's name in reports.

@@ -51,7 +51,15 @@ hhi_override_malloc_slow(size_t size_bytes)
     return hh_likely(block != NULL) ? block : override_malloc_refused(size_bytes);
 }
 
-// Between malloc's shortest path and the slow one, and as short as can be: larger blocks are common.
+// Both between malloc's shortest path and the slow one: an empty bin, mostly of a slab with blocks
+// that were freed meanwhile.
+HH_NOINLINE void *
+hhi_override_malloc_refill(size_t size_bytes)
+{
+    return hhi_malloc_refill(size_bytes, hhi_override_malloc_slow);
+}
+
+// And a size above the small ones; as short as can be: larger blocks are common.
 HH_NOINLINE void *
 hhi_override_malloc_medium(size_t size_bytes)
 {
@@ -61,7 +69,7 @@ hhi_override_malloc_medium(size_t size_bytes)
 HH_OVERRIDE void *
 malloc(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
 HH_SLOW static void *
@@ -84,7 +92,7 @@ override_calloc_medium(size_t total_bytes)
 HH_NOINLINE static void *
 override_calloc_refill(size_t total_bytes)
 {
-    void *block = hhi_malloc_slow(total_bytes);
+    void *block = hhi_malloc_refill(total_bytes, hhi_malloc_slow);
     return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
 }
 
@@ -180,7 +188,7 @@ override_resize(const char *function, void *block, size_t size_bytes, size_t blo
     if (block_bytes == 0) {
         if (block == NULL)
             return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium,
-                                   hhi_override_malloc_slow);
+                                   hhi_override_malloc_refill);
         if (hhi_trace_on())
             return override_resize_traced(function, block, size_bytes);
         block_bytes = hhi_front_block_bytes_medium(block);

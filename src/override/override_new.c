@@ -95,6 +95,12 @@ new_slow(size_t size_bytes)
 }
 
 HH_NOINLINE static void *
+new_refill(size_t size_bytes)
+{
+    return hhi_malloc_refill(size_bytes, new_slow);
+}
+
+HH_NOINLINE static void *
 new_medium(size_t size_bytes)
 {
     return hhi_malloc_medium(size_bytes, new_slow);
@@ -119,7 +125,7 @@ HH_OVERRIDE void *_Znwm(size_t size_bytes);
 HH_OVERRIDE void *
 _Znwm(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_medium, new_slow);
+    return hhi_malloc_fast(size_bytes, new_medium, new_refill);
 }
 
 // operator new[](size)
@@ -127,7 +133,7 @@ HH_OVERRIDE void *_Znam(size_t size_bytes);
 HH_OVERRIDE void *
 _Znam(size_t size_bytes)
 {
-    return hhi_malloc_fast(size_bytes, new_medium, new_slow);
+    return hhi_malloc_fast(size_bytes, new_medium, new_refill);
 }
 
 // operator new(size, nothrow)
@@ -136,7 +142,7 @@ HH_OVERRIDE void *
 _ZnwmRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
 // operator new[](size, nothrow)
@@ -145,7 +151,7 @@ HH_OVERRIDE void *
 _ZnamRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
-    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_slow);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
 // operator new(size, align)
