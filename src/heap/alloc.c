@@ -11,6 +11,7 @@
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
 #include "heap/inbox.h"
+#include "heap/kept_runs.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
@@ -66,10 +67,23 @@ large_growth_purge(struct hhi_thread *thread, struct hh_heap *heap)
         hhi_growth_purge(cache);
 }
 
+// A large block in a kept run, or NULL. size_bytes above hhi_slab_limit_bytes.
+static void *
+kept_take(struct hh_heap *heap, size_t size_bytes)
+{
+    size_t granules = (size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT;
+    return granules <= hhi_window.granules ? hhi_kept_run_take(heap, (uint32_t)granules) : NULL;
+}
+
 // Any size; alignment_bytes at most a granule's when size_bytes is served from a slab.
 static void *
 block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
 {
+    void *kept = size_bytes > hhi_slab_limit_bytes ? kept_take(heap, size_bytes) : NULL;
+    if (kept != NULL) {
+        *fresh = false;
+        return kept;
+    }
     struct hhi_thread *thread = hhi_thread_get();
     if (thread == NULL)
         return NULL;
@@ -251,29 +265,6 @@ free_remote_block(struct hhi_slab *slab, void *block, struct hhi_guard *guard)
     return 0;
 }
 
-// *large: a large block was freed; the caller ends its run after the section.
-static hhi_refusal
-free_in_section(struct hh_heap *heap, void *block, struct hhi_guard *guard, struct hhi_slab **large)
-{
-    unsigned kind;
-    struct hhi_slab *slab = hhi_slab_find(block, &kind);
-    if (slab == NULL || (kind != HHI_KIND_SLAB && kind != HHI_KIND_LARGE))
-        return HH_BAD_FOREIGN;
-    // relaxed: fixed while carved.
-    if (hh_load_relaxed(&slab->heap) != heap)
-        return HH_BAD_OTHER_HEAP;
-    if (kind == HHI_KIND_SLAB)
-        return free_remote_block(slab, block, guard);
-    if ((uintptr_t)block != hhi_slab_base(slab))
-        return HH_BAD_INTERIOR;
-    uint8_t live = 1;
-    // order: acq_rel [SL-6] the winner alone ends the run, after all accesses to the block.
-    if (!hh_cas_strong_acq_rel(&slab->large_live, &live, 0))
-        return HH_BAD_NOT_LIVE;
-    *large = slab;
-    return 0;
-}
-
 static hhi_refusal
 refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
 {
@@ -286,6 +277,52 @@ refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
         return judged != 0 ? judged : refusal;
     }
     return refusal;
+}
+
+// Take the live mark of a large block. It needs no section: what looks right is a large block of the
+// heap that begins there, live or not, now or a moment ago.
+static hhi_refusal
+large_end(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
+{
+    // relaxed: fixed while carved.
+    if (hh_load_relaxed(&slab->heap) != heap)
+        return HH_BAD_OTHER_HEAP;
+    if ((uintptr_t)block != hhi_slab_base(slab))
+        return HH_BAD_INTERIOR;
+    uint8_t live = 1;
+    // order: acq_rel [SL-6] the winner alone has the run, after all accesses to the block.
+    if (!hh_cas_strong_acq_rel(&slab->large_live, &live, 0))
+        return HH_BAD_NOT_LIVE;
+    return 0;
+}
+
+static hhi_refusal
+free_large(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
+{
+    hhi_refusal refusal = large_end(heap, slab, block);
+    if (refusal != 0)
+        return refuse(heap, block, refusal);
+    if (!hhi_kept_run_put(slab))
+        hhi_heap_free_large(slab);
+    return 0;
+}
+
+// *large: a large block was freed; the caller ends its run after the section.
+static hhi_refusal
+free_in_section(struct hh_heap *heap, void *block, struct hhi_guard *guard, struct hhi_slab **large)
+{
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    if (slab == NULL || (kind != HHI_KIND_SLAB && kind != HHI_KIND_LARGE))
+        return HH_BAD_FOREIGN;
+    if (kind == HHI_KIND_LARGE) { // not when it was looked at first
+        hhi_refusal refusal = large_end(heap, slab, block);
+        *large = refusal == 0 ? slab : NULL;
+        return refusal;
+    }
+    // relaxed: fixed while carved.
+    return hh_load_relaxed(&slab->heap) == heap ? free_remote_block(slab, block, guard)
+                                                : HH_BAD_OTHER_HEAP;
 }
 
 // An address of no run: a sampled block, or not ours. Apart, for the sake of the registers below.
@@ -302,6 +339,10 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
     hhi_refusal refusal;
     if (block == NULL)
         return 0;
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    if (slab != NULL && kind == HHI_KIND_LARGE)
+        return free_large(heap, slab, block);
     if (free_own(hhi_self, heap, block, &refusal))
         return refusal == 0 ? 0 : refuse(heap, block, refusal);
     if (hhi_run_head_of(block) == UINT32_MAX) {

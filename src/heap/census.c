@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 #include "heap/heap_fast.h"
 #include "heap/heap_list.h"
+#include "heap/kept_runs.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "meta/meta_arena.h"
@@ -185,7 +186,8 @@ hhi_get_stats(hh_stats *stats)
     stats->regions = runs.regions;
     stats->reserved_bytes = runs.reserved_bytes;
     stats->committed_bytes = runs.committed_bytes;
-    stats->retained_bytes = runs.retained_bytes + (hhi_limbo_granules() << HHI_GRANULE_SHIFT);
+    stats->retained_bytes =
+        runs.retained_bytes + (hhi_limbo_granules() << HHI_GRANULE_SHIFT) + hhi_kept_run_bytes();
     stats->metadata_bytes = hhi_meta_bytes();
     stats->purged_bytes = runs.purged_bytes + hhi_sweep_purged_in_slabs();
     // relaxed: a statistic.

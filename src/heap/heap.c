@@ -9,6 +9,7 @@
 #include "heap/debug_blocks.h"
 #include "heap/growth.h"
 #include "heap/heap_list.h"
+#include "heap/kept_runs.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "heap/thread_cache.h"
@@ -121,6 +122,7 @@ struct hhi_slab *
 hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
     size_t size_bytes = (size_t)hhi_class_granules(class_index) << HHI_GRANULE_SHIFT;
+    hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, size_bytes, level))
         return NULL;
     uint32_t clean_granules;
@@ -176,6 +178,7 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     // What can not fit the window is refused without asking the kernel.
     if (run_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
         return NULL;
+    hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, run_bytes, level))
         return NULL;
     uint32_t alignment =
@@ -213,6 +216,7 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     // What can not fit the window has more granules than their number can tell.
     if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
         return false;
+    hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
         return false;
     // Under the heap's lock, since a census reads the size.
@@ -227,7 +231,7 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
 }
 
 void
-hhi_heap_free_large(struct hhi_slab *slab)
+hhi_heap_free_large_unnoted(struct hhi_slab *slab)
 {
     // relaxed: the caller took the live mark.
     struct hh_heap *heap = hh_load_relaxed(&slab->heap);
@@ -238,6 +242,13 @@ hhi_heap_free_large(struct hhi_slab *slab)
     hhi_lock_leave(&heap->lock);
     hhi_budget_discharge_heap(&heap->budget, size_bytes);
     hhi_slab_retire_large(slab);
+}
+
+void
+hhi_heap_free_large(struct hhi_slab *slab)
+{
+    size_t size_bytes = slab_bytes(slab);
+    hhi_heap_free_large_unnoted(slab);
     hhi_sweep_note(size_bytes);
 }
 
@@ -414,6 +425,7 @@ static void
 heap_release_runs(struct hh_heap *heap)
 {
     size_t size_bytes = 0;
+    hhi_kept_runs_forget(heap);
     hhi_lock_enter(&heap->lock);
     struct hhi_cache *next_cache;
     for (struct hhi_cache *cache = heap->caches; cache != NULL; cache = next_cache) {

@@ -17,6 +17,8 @@ void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t align
 bool hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
 // End a large block whose live mark the caller has taken.
 void hhi_heap_free_large(struct hhi_slab *slab);
+// The same without telling the sweeper.
+void hhi_heap_free_large_unnoted(struct hhi_slab *slab);
 
 // All heaps, the default one first. Heaps stay in the list while the sweeper is kept out.
 struct hh_heap *hhi_heap_first(void);

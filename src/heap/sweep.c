@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 #include "heap/heap_list.h"
 #include "heap/inbox.h"
+#include "heap/kept_runs.h"
 #include "heap/kept_slabs.h"
 #include "heap/thread_cache.h"
 #include "options/options.h"
@@ -164,10 +165,10 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
 
 // Its memory waits for the decay time again when its run is free, so half of it is enough here.
 static bool
-kept_slab_is_due(void *arg, struct hhi_slab *slab)
+kept_is_due(void *arg, struct hhi_slab *slab)
 {
     struct sweep_pass *pass = arg;
-    // relaxed: a hint; the slab may have been taken from its slot by now.
+    // relaxed: a hint; slab or run may have been taken from its slot by now.
     uint32_t stamp_ms = hh_load_relaxed(&slab->stamp_ms);
     struct sweep_pass half = *pass;
     half.decay_ms /= 2;
@@ -193,7 +194,7 @@ pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
         if (!hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
             continue;
         pass_inbox(pass, cache);
-        hhi_kept_release(cache, kept_slab_is_due, pass);
+        hhi_kept_release(cache, kept_is_due, pass);
     }
 }
 
@@ -254,6 +255,7 @@ pass_locked(struct sweep_pass *pass)
     // Heaps leave the list only when they end, which the sweep lock excludes.
     for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
         pass_heap_caches(pass, heap);
+        (void)hhi_kept_runs_release(heap, kept_is_due, pass);
         pass_heap_shared(pass, heap);
     }
     // relaxed: a statistic.
@@ -312,6 +314,7 @@ heap_release_kept(void *arg, struct hh_heap *heap)
         // relaxed: fixed once made. See pass_heap_caches.
         if (hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
             hhi_kept_release(cache, NULL, NULL);
+    (void)hhi_kept_runs_release(heap, NULL, NULL);
 }
 
 size_t

@@ -6,7 +6,7 @@
  *
  * A pass of the sweeper
  *   1. ends grace periods that are over, so that retired slabs become free runs;
- *   2. retires empty slabs that threads have kept for the decay time;
+ *   2. retires empty slabs that threads, and ends runs that heaps have kept for half the decay time;
  *   3. looks through the inboxes of threads that do not take them: pages all of whose blocks other
  *      threads have freed are given back, the slabs stay in the inbox;
  *   4. takes the records of threads that ended, and shares or retires their slabs;

@@ -154,6 +154,8 @@ struct hhi_heap_lists {
     struct hhi_slab *tracked[HHI_CLASSES]; // of DebugAlloc blocks, with free blocks
 };
 
+enum { HHI_KEPT_RUNS = 4 };
+
 struct hh_heap {
     union {
         struct hhi_heap_key key;
@@ -175,6 +177,8 @@ struct hh_heap {
     _Atomic uint32_t shared_count; // slabs in shared; a hint without the lock
     _Atomic uint32_t stale_class;  // where the search for stale shared slabs goes on; a hint
     struct hhi_heap_lists *lists;  // fixed; apart, since most heaps never use theirs
+    _Atomic(struct hhi_slab *) kept_runs[HHI_KEPT_RUNS]; // [KR-1] of freed large blocks
+    _Atomic uint32_t kept_run_misses; // runs given up unused since one was used; a hint
 };
 
 // Written by nobody, and constant, so that no process has pages of them.

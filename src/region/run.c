@@ -521,6 +521,7 @@ hhi_run_free(uint32_t first, uint32_t count)
     uint32_t at = first - region->first;
     HH_CHECK(map_assign(region->free_map, at, count, true) == count);
     map_assign(region->dirty_map, at, count, true);
+#pragma GCC unroll 8
     for (uint32_t granule = at; granule < at + count; granule++)
         region->freed_ms[granule] = now_ms;
     region->free_granules += count;

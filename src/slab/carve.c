@@ -81,6 +81,7 @@ links_give(unsigned class_index, hhi_link *links)
 static void
 heads_set(uint32_t first, uint32_t count, uint32_t value)
 {
+#pragma GCC unroll 8
     for (uint32_t granule = first; granule < first + count; granule++)
         // order: release [WN-2] the record, filled or emptied before.
         hh_store_release(&hhi_window.heads[granule], value);
