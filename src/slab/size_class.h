@@ -29,6 +29,7 @@ enum {
     HHI_COARSE_MAX_BYTES = 2 * 1024, // largest class that shares slabs while it is new
     HHI_COARSE_BYTES = 2 * 1024,     // of a class, served from shared slabs before it has its own,
     HHI_COARSE_BLOCKS = 8,           // and no more blocks than that
+    HHI_COARSE_MIN_CLASS = 4,        // 64 bytes: smaller ones have many links
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,
     HHI_SMALL_CLASSES = 64,
@@ -85,22 +86,19 @@ hhi_class_blocks(unsigned class_index)
 }
 
 /*
- * The class whose slabs serve class_index while few blocks of it were asked for: four steps per
- * doubling instead of sixteen or eight, so that at most a quarter of a block is unused (a third at
- * 48 bytes). A class that serves itself has itself.
+ * The class whose slabs serve class_index while few blocks of it were asked for: one per doubling from
+ * 64 bytes on, so that the first blocks of all classes lie in few pages, and their links too. A class
+ * that serves itself has itself.
  */
 static inline unsigned
 hhi_class_coarse(unsigned class_index)
 {
-    if (class_index <= 8)
-        return class_index <= 2 ? class_index : (class_index + 1) & ~1u;
-    if (class_index <= HHI_SMALL_CLASSES) {
-        unsigned step = 1u << (hh_log2_floor(class_index - 1) - 2);
-        return (class_index + step - 1) & ~(step - 1);
-    }
-    if (hhi_class_bytes(class_index) > HHI_COARSE_MAX_BYTES)
-        return class_index;
-    return class_index + (class_index - HHI_SMALL_CLASSES) % 2;
+    if (class_index <= HHI_COARSE_MIN_CLASS)
+        return HHI_COARSE_MIN_CLASS;
+    if (class_index <= HHI_SMALL_CLASSES)
+        return 1u << hh_log2_ceil(class_index);
+    return hhi_class_bytes(class_index) <= HHI_COARSE_MAX_BYTES ? hhi_class_of(HHI_COARSE_MAX_BYTES)
+                                                                : class_index;
 }
 
 // How many blocks of a class the coarser one serves.

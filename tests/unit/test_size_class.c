@@ -85,14 +85,15 @@ every_offset_of_every_slab_is_divided_exactly(void **state)
 }
 
 static void
-a_class_is_served_by_one_a_quarter_larger_at_most_and_as_well_aligned(void **state)
+a_new_class_is_served_by_the_next_power_of_two_and_as_well_aligned(void **state)
 {
     (void)state;
     for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
         unsigned coarse = hhi_class_coarse(class_index);
         uint32_t own_bytes = hhi_class_bytes(class_index), bytes = hhi_class_bytes(coarse);
         assert_int_equal(hhi_class_coarse(coarse), coarse);
-        assert_in_range(bytes, own_bytes, own_bytes == 48 ? 64 : own_bytes + own_bytes / 4);
+        assert_in_range(bytes, own_bytes, own_bytes <= 64 ? 64 : 2 * own_bytes - 1);
+        assert_true(bytes == own_bytes || (bytes & (bytes - 1)) == 0);
         // An aligned request relies on the lowest bit of its class' size.
         assert_true((bytes & -bytes) >= (own_bytes & -own_bytes));
     }
@@ -105,7 +106,7 @@ main(void)
         cmocka_unit_test(every_size_has_a_class_that_is_big_enough),
         cmocka_unit_test(at_most_an_eighth_of_a_block_above_128_bytes_is_unused),
         cmocka_unit_test(no_smaller_class_would_do_and_classes_grow),
-        cmocka_unit_test(a_class_is_served_by_one_a_quarter_larger_at_most_and_as_well_aligned),
+        cmocka_unit_test(a_new_class_is_served_by_the_next_power_of_two_and_as_well_aligned),
         cmocka_unit_test(blocks_are_multiples_of_the_alignment),
         cmocka_unit_test(slabs_hold_at_least_eight_blocks_that_fit_a_link),
         cmocka_unit_test(every_offset_of_every_slab_is_divided_exactly),
