@@ -17,7 +17,6 @@
 enum {
     REGIONS_MAX = 16384,
     REGIONS_NEAR = 8,
-    GRANULES_PER_MIB = 16,
     COMMIT_STEP_GRANULES = 32, // 2 MiB: what one mprotect commits, and a huge page
     HUGE_FROM_GRANULES = 1024, // 64 MiB committed: a huge page is little against the heap
     HUGE_RUN_GRANULES = 4,     // larger runs hold few blocks, which may stay untouched in part
@@ -157,7 +156,7 @@ region_gap(size_t at, uint32_t granules)
 static int
 region_reserve_between(size_t from, size_t limit, uint32_t granules, uint32_t *first)
 {
-    uint32_t step = GRANULES_PER_MIB;
+    uint32_t step = HHI_GRANULES_PER_MIB;
     for (size_t at = region_gap(from, granules); at + granules <= limit;
          at = region_gap(at + step, granules)) {
         intptr_t result = hhi_os_reserve((void *)hhi_granule_address((uint32_t)at),
@@ -239,9 +238,10 @@ region_start(struct region *region, uint32_t index, bool executable)
     region->active = true;
     map_assign(region->free_map, 0, region->granules, true);
     map_assign(region->dirty_map, 0, region->granules, false);
-    for (uint32_t mib = 0; mib < region->granules / GRANULES_PER_MIB; mib++)
+    for (uint32_t mib = 0; mib < region->granules / HHI_GRANULES_PER_MIB; mib++)
         // relaxed: read under the lock only.
-        hh_store_relaxed(&hhi_window.region_of[region->first / GRANULES_PER_MIB + mib], index + 1);
+        hh_store_relaxed(hhi_region_of_granule(region->first + mib * HHI_GRANULES_PER_MIB),
+                         index + 1);
     runs.reserved_granules += region->granules;
     return true;
 }
@@ -319,7 +319,7 @@ region_reserve_step(uint32_t *granules, uint32_t needed, uint32_t *first)
             runs.step_limit = *granules > UINT32_MAX / 2 ? 0 : *granules * 2;
         return 0;
     }
-    uint32_t half = (uint32_t)hh_align_up(*granules / 2, GRANULES_PER_MIB);
+    uint32_t half = (uint32_t)hh_align_up(*granules / 2, HHI_GRANULES_PER_MIB);
     if (runs.step_limit == 0 || half < runs.step_limit)
         runs.step_limit = half;
     if (*granules == needed)
@@ -332,7 +332,7 @@ region_reserve_step(uint32_t *granules, uint32_t needed, uint32_t *first)
 static struct region *
 region_add(uint32_t count, bool executable)
 {
-    uint32_t needed = (uint32_t)hh_align_up(count, GRANULES_PER_MIB);
+    uint32_t needed = (uint32_t)hh_align_up(count, HHI_GRANULES_PER_MIB);
     uint32_t granules = region_default_granules(), first = 0;
     if (granules < needed)
         granules = needed;
@@ -468,7 +468,7 @@ static struct region *
 region_of_granule(uint32_t granule)
 {
     // relaxed: read under the lock that writers hold.
-    uint32_t index = hh_load_relaxed(&hhi_window.region_of[granule / GRANULES_PER_MIB]);
+    uint32_t index = hh_load_relaxed(hhi_region_of_granule(granule));
     HH_CHECK(index != 0);
     return *region_slot(index - 1);
 }

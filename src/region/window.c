@@ -12,7 +12,7 @@ static struct hhi_region_record tables_record HH_START_STATE; // of the tables, 
 static _Atomic size_t covered HH_START_STATE; // granules whose tables are writable [WN-1]
 
 enum {
-    GRANULES_PER_MIB = 16,
+    REGION_OF_NEAR_BYTES = 512,   // of 128 MiB
     TABLE_PIECES_PER_STEP = 2048, // tables are committed for 128 MiB of window at a time
 };
 
@@ -39,34 +39,33 @@ window_wanted_bytes(void)
     return (size_t)1 << hh_log2_ceil(wanted_bytes);
 }
 
-// How far a table with entry_bytes / 16 bytes per granule is committed.
-static uintptr_t
-table_committed_end(const void *table, size_t entry_bytes_shifted)
+// The committed part of the records, and of region_of and heads, which grow from one place.
+struct tables_extent {
+    uintptr_t records_end, begin, end;
+};
+
+static struct tables_extent
+tables_extent(size_t limit)
 {
-    // order: acquire [WN-1] the tables below it are writable.
-    size_t limit = hh_load_acquire(&covered);
-    return hh_align_up((uintptr_t)table + limit * entry_bytes_shifted / 16, hhi_os_page_bytes());
+    uintptr_t page_bytes = hhi_os_page_bytes(), middle = (uintptr_t)hhi_window.heads;
+    return (struct tables_extent){
+        hh_align_up((uintptr_t)hhi_window.records + (limit << HHI_RECORD_SHIFT), page_bytes),
+        hh_align_down(middle - limit / HHI_GRANULES_PER_MIB * sizeof(uint32_t), page_bytes),
+        hh_align_up(middle + limit * sizeof(uint32_t), page_bytes)};
 }
 
-// Three tables, each committed from its start (region_map.h).
+// What is committed, and what lies between (region_map.h).
 static void
 tables_part(const struct hhi_region_record *record, uintptr_t page, struct hhi_region_part *part)
 {
-    const struct {
-        const void *table;
-        size_t entry_bytes_shifted;
-        uintptr_t end;
-    } tables[] = {
-        {hhi_window.records, HHI_RECORD_BYTES * 16, (uintptr_t)hhi_window.heads},
-        {hhi_window.heads, sizeof(uint32_t) * 16, (uintptr_t)hhi_window.region_of},
-        {hhi_window.region_of, sizeof(uint32_t), record->end},
-    };
-    unsigned which = page < tables[0].end ? 0 : page < tables[1].end ? 1 : 2;
-    uintptr_t committed =
-        table_committed_end(tables[which].table, tables[which].entry_bytes_shifted);
+    // order: acquire [WN-1] the tables below it are writable.
+    struct tables_extent extent = tables_extent(hh_load_acquire(&covered));
     part->guard = false;
-    part->committed = page < committed;
-    part->end = part->committed && committed < tables[which].end ? committed : tables[which].end;
+    part->committed = page < extent.records_end || (page >= extent.begin && page < extent.end);
+    part->end = page < extent.records_end ? extent.records_end
+                : page < extent.begin     ? extent.begin
+                : page < extent.end       ? extent.end
+                                          : record->end;
 }
 
 static bool
@@ -75,14 +74,16 @@ window_place(size_t window_bytes)
     size_t granules = window_bytes >> HHI_GRANULE_SHIFT;
     size_t page_bytes = hhi_os_page_bytes();
     size_t records_bytes = granules << HHI_RECORD_SHIFT;
-    size_t heads_bytes = hh_align_up(granules * sizeof(uint32_t), page_bytes);
-    size_t region_of_bytes =
-        hh_align_up(granules / GRANULES_PER_MIB * sizeof(uint32_t), page_bytes);
+    size_t region_of_bytes = hh_align_up(
+        granules / HHI_GRANULES_PER_MIB * sizeof(uint32_t) + REGION_OF_NEAR_BYTES, page_bytes);
+    // The last entries of region_of are the first to be used, and share the page of the first heads.
+    size_t heads_at = records_bytes + region_of_bytes + REGION_OF_NEAR_BYTES;
+    size_t tables_used = heads_at + granules * sizeof(uint32_t);
     // Whole granules of the region map: nobody else's memory may share one. Where there are addresses
     // enough, whole entries of its upper level: a process then starts without a node of leaves.
     size_t unit_bytes =
         window_bytes >= WINDOW_FLOOR_BYTES ? WINDOW_ALIGNMENT : (size_t)HHI_REGION_GRANULE_BYTES;
-    size_t tables_bytes = hh_align_up(records_bytes + heads_bytes + region_of_bytes, unit_bytes);
+    size_t tables_bytes = hh_align_up(tables_used, unit_bytes);
     intptr_t reserved = hhi_os_reserve_readable(tables_bytes + unit_bytes);
     if (reserved < 0)
         return false;
@@ -93,8 +94,7 @@ window_place(size_t window_bytes)
                          ? hh_align_down(tables, WINDOW_ALIGNMENT) - window_bytes
                          : hh_align_up(tables + tables_bytes, WINDOW_ALIGNMENT);
     hhi_window.records = (char *)tables;
-    hhi_window.heads = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes);
-    hhi_window.region_of = (_Atomic uint32_t *)((uintptr_t)tables + records_bytes + heads_bytes);
+    hhi_window.heads = (_Atomic uint32_t *)((uintptr_t)tables + heads_at);
     tables_record.base = tables;
     tables_record.end = tables + tables_bytes;
     tables_record.kind = HHI_REGION_METADATA;
@@ -118,14 +118,9 @@ hhi_window_init(void)
     return false;
 }
 
-// Commit the part of a table of entries that granules [from, to) fall in.
 static bool
-table_commit(const void *table, size_t entry_bytes_shifted, size_t from, size_t to)
+range_commit(uintptr_t begin, uintptr_t end)
 {
-    // entry_bytes_shifted is the size of an entry times 16, for the table with an entry per MiB.
-    size_t page_bytes = hhi_os_page_bytes();
-    uintptr_t begin = hh_align_down((uintptr_t)table + from * entry_bytes_shifted / 16, page_bytes);
-    uintptr_t end = hh_align_up((uintptr_t)table + to * entry_bytes_shifted / 16, page_bytes);
     return hhi_os_commit((void *)begin, end - begin, false) == 0;
 }
 
@@ -139,9 +134,8 @@ hhi_window_cover(size_t limit)
     limit = hh_align_up(limit, TABLE_PIECES_PER_STEP);
     if (limit > hhi_window.granules)
         limit = hhi_window.granules;
-    if (!table_commit(hhi_window.records, HHI_RECORD_BYTES * 16, from, limit) ||
-        !table_commit(hhi_window.heads, sizeof(uint32_t) * 16, from, limit) ||
-        !table_commit(hhi_window.region_of, sizeof(uint32_t), from, limit))
+    struct tables_extent old = tables_extent(from), new = tables_extent(limit);
+    if (!range_commit(old.records_end, new.records_end) || !range_commit(new.begin, new.end))
         return false;
     // order: release [WN-1] the tables are writable.
     hh_store_release(&covered, limit);

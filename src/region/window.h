@@ -15,8 +15,8 @@
  *                                                                                              v
  *   tables (reserved whole and readable, writable as far as regions reach):
  *     records     128 bytes per granule: what the slab layer knows of the run that starts here
+ *     region_of     4 bytes per MiB:     1 + index of the region; downwards from heads
  *     heads         4 bytes per granule: 1 + first granule of the run this one belongs to; 0 = none
- *     region_of     4 bytes per MiB:     1 + index of the region
  *
  * The tables cost 0.2 % of the reserved address space, and memory only where it is used. Address
  * arithmetic replaces a look-up: granule = (address - base) >> 16, total for any 64-bit value.
@@ -40,16 +40,16 @@
 enum {
     HHI_GRANULE_SHIFT = 16,
     HHI_GRANULE_BYTES = 1 << HHI_GRANULE_SHIFT,
+    HHI_GRANULES_PER_MIB = 16,
     HHI_RECORD_SHIFT = 7,
     HHI_RECORD_BYTES = 1 << HHI_RECORD_SHIFT,
 };
 
 struct hhi_window {
-    uintptr_t base;              // 0 before hhi_window_init
-    size_t granules;             // size of the window; 0 before hhi_window_init
-    char *records;               // HHI_RECORD_BYTES each
-    _Atomic uint32_t *heads;     // [WN-2]
-    _Atomic uint32_t *region_of; // per 16 granules
+    uintptr_t base;          // 0 before hhi_window_init
+    size_t granules;         // size of the window; 0 before hhi_window_init
+    char *records;           // HHI_RECORD_BYTES each
+    _Atomic uint32_t *heads; // [WN-2]; what lies below it is region_of
 };
 // Hidden where it is declared, too: its fields are then addressed without a detour.
 extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
@@ -83,6 +83,13 @@ hhi_run_head_of(const void *address)
         return UINT32_MAX;
     // order: acquire [WN-2] the record of the run.
     return hh_load_acquire(&hhi_window.heads[granule]) - 1;
+}
+
+// The entry of region_of for the MiB of a granule. Under the run lock.
+static inline _Atomic uint32_t *
+hhi_region_of_granule(uint32_t granule)
+{
+    return hhi_window.heads - 1 - granule / HHI_GRANULES_PER_MIB;
 }
 
 static inline void *
