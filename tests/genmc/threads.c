@@ -145,7 +145,8 @@ static void *
 walker(void *arg)
 {
     for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL; thread = thread->next_all)
-        assert(thread->guard.registered && thread->recent[0].cache != NULL);
+        assert(thread->guard.registered &&
+               hhi_recent_of(thread, &hhi_default_heap.key)->cache == &thread->main);
     return arg;
 }
 
