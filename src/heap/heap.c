@@ -210,7 +210,7 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
 {
     // relaxed (both): the caller has the live block.
     struct hh_heap *heap = hh_load_relaxed(&slab->heap);
-    size_t old_bytes = hh_load_relaxed(&slab->block_bytes);
+    size_t old_bytes = slab_bytes(slab);
     size_t new_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
     uint32_t clean_granules;
     // What can not fit the window has more granules than their number can tell.

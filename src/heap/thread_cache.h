@@ -178,6 +178,7 @@ struct hh_heap {
     _Atomic uint32_t stale_class;  // where the search for stale shared slabs goes on; a hint
     struct hhi_heap_lists *lists;  // fixed; apart, since most heaps never use theirs
     _Atomic(struct hhi_slab *) kept_runs[HHI_KEPT_RUNS]; // [KR-1] of freed large blocks
+    _Atomic uint32_t early_runs;      // large blocks that are smaller than their runs
     _Atomic uint32_t kept_run_misses; // runs given up unused since one was used; a hint
 };
 
