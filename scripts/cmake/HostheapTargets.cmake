@@ -5,6 +5,8 @@
 #   libhostheap-malloc.so   the drop-in: the interfaces and the malloc family
 #   hostheap-malloc.o       the drop-in as one object, for programs linked with it
 #   libhostheap-malloc-checked.so   the drop-in that looks for misuse: canaries, quarantine, stacks
+# and for the sanitizers' tests alone:
+#   checked/libhostheap.so  the interfaces on the checked library's files
 set(core_sources ${base_sources} ${os_sources} ${diag_sources} ${options_sources} ${meta_sources}
     ${rcu_sources} ${region_sources} ${slab_sources} ${heap_sources} ${process_sources}
     ${host_sources})
@@ -42,6 +44,7 @@ endfunction()
 list(REMOVE_ITEM core_sources ${unchecked_sources})
 hostheap_objects(hostheap_core ${core_sources})
 hostheap_objects(hostheap_unchecked ${unchecked_sources})
+hostheap_objects(hostheap_checked ${checked_sources})
 set(core_objects $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_unchecked>)
 hostheap_shared(hostheap hostheap hostheap ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
     ${core_objects})
@@ -52,7 +55,16 @@ target_link_libraries(hostheap_static PUBLIC Threads::Threads ${HOSTHEAP_LIBRARI
     PRIVATE $<BUILD_INTERFACE:hostheap_flags>)
 set_target_properties(hostheap_static PROPERTIES LINKER_LANGUAGE C)
 
-# Sanitizers bring a malloc of their own, so the drop-in is left out with them.
+# Sanitizers bring a malloc of their own, so the drop-in is left out with them. The files of the
+# checked drop-in are tested behind the interfaces instead.
+if(HOSTHEAP_SANITIZE)
+    hostheap_shared(hostheap_native_checked hostheap native_checked
+        ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
+        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_checked>)
+    set_target_properties(hostheap_native_checked PROPERTIES
+        LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/checked)
+endif()
+
 set(HOSTHEAP_DROPIN OFF)
 if(override_sources AND NOT HOSTHEAP_SANITIZE)
     set(HOSTHEAP_DROPIN ON)
@@ -65,7 +77,6 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
         ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map ${dropin_objects})
 
     # The same with other files for allocation and free.
-    hostheap_objects(hostheap_checked ${checked_sources})
     hostheap_objects(hostheap_override_checked ${override_sources})
     target_compile_options(hostheap_override_checked PRIVATE -fno-builtin)
     target_compile_definitions(hostheap_override_checked PRIVATE HHI_FRONT_CHECKED)

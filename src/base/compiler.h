@@ -22,6 +22,9 @@
 // makes both address the memory by p and i, instead of computing the address into a register.
 #define HH_OPAQUE(variable) __asm__("" : "+r"(variable))
 #define HH_NOINLINE __attribute__((noinline))
+// Of a function that reads memory of the program as words, whatever they are: the frames of its
+// stack. For the sanitizers those are variables of other functions.
+#define HH_READS_ANYTHING __attribute__((no_sanitize("address", "thread")))
 #define HH_NORETURN __attribute__((noreturn))
 #define HH_PRINTF(format_index, first_index)                                                       \
     __attribute__((format(printf, format_index, first_index)))

@@ -116,6 +116,12 @@ stack_end(uintptr_t pointer)
     return hh_align_up(pointer + 1, hhi_os_page_bytes());
 }
 
+HH_READS_ANYTHING static uintptr_t
+stack_word(const volatile uintptr_t *word)
+{
+    return *word;
+}
+
 static uint32_t
 stack_scan(uintptr_t pointer, uintptr_t *words)
 {
@@ -125,7 +131,7 @@ stack_scan(uintptr_t pointer, uintptr_t *words)
     if (limit > STACK_SCAN_WORDS)
         limit = STACK_SCAN_WORDS;
     for (size_t at = 0; at < limit && count < HHI_STACK_NOTE_WORDS; at++) {
-        uintptr_t value = word[at];
+        uintptr_t value = stack_word(&word[at]);
         if (ranges_hold(value) && (count == 0 || words[count - 1] != value))
             words[count++] = value;
     }

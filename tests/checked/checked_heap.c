@@ -4,12 +4,11 @@
  * placement by seed, memory limits, forks, threads; no false alarm. Parts by argument, so that each
  * can have options of its own.
  */
-#include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/wait.h>
 
-#include "support/plain.h"
+#include "checked/front.h"
 
 PLAIN_FUNCTION(size_t, hh_check_blocks, (void), ())
 PLAIN_FUNCTION(void, hh_set_bad_free_handler, (hh_bad_free_handler handler, void *arg),

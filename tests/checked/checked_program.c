@@ -5,12 +5,9 @@
  */
 #include <pthread.h>
 
-#include "support/plain.h"
+#include "checked/front.h"
 
 PLAIN_FUNCTION(size_t, hh_check_blocks, (void), ())
-PLAIN_FUNCTION(void, free_sized, (void *block, size_t size_bytes), (block, size_bytes))
-PLAIN_FUNCTION(void, free_aligned_sized, (void *block, size_t alignment_bytes, size_t size_bytes),
-               (block, alignment_bytes, size_bytes))
 PLAIN_FUNCTION(hh_status, hh_heap_create, (const hh_heap_options *options, hh_heap **heap),
                (options, heap))
 PLAIN_FUNCTION(void *, hh_heap_alloc, (hh_heap * heap, size_t size_bytes), (heap, size_bytes))
@@ -134,6 +131,54 @@ write_after_realloc(void)
 }
 
 static void
+large_overflow(void)
+{
+    take(LARGE); // ends inside a page
+    block[LARGE] = 0;
+    give();
+}
+
+static void
+large_overflow_seen_by_realloc(void)
+{
+    take(LARGE);
+    block[LARGE + 1] = 0;
+    block = realloc((void *)block, LARGE + 20); // stays where it is
+}
+
+static void
+large_overflow_into_guard(void)
+{
+    take(LARGE_PAGES);
+    block[LARGE_PAGES] = 'B';
+}
+
+static void
+large_read_after_free(void)
+{
+    take(LARGE);
+    give();
+    check(block[5] != 1); // faults
+}
+
+static void
+heap_overflow(void)
+{
+    hh_heap_options options = {.struct_size = sizeof options, .name = "second"};
+    hh_heap *heap;
+    check(plain_hh_heap_create(&options, &heap) == HH_OK);
+    block = plain_hh_heap_alloc(heap, SIZE);
+    block[SIZE] = 0;
+    check(plain_hh_heap_free(heap, (void *)block) == HH_OK);
+}
+
+#ifndef HH_CHECKED_NATIVE // frees that are refused: the native calls answer and say nothing
+
+PLAIN_FUNCTION(void, free_sized, (void *given, size_t size_bytes), (given, size_bytes))
+PLAIN_FUNCTION(void, free_aligned_sized, (void *given, size_t alignment_bytes, size_t size_bytes),
+               (given, alignment_bytes, size_bytes))
+
+static void
 double_free(void)
 {
     take(SIZE);
@@ -212,37 +257,6 @@ wrong_alignment(void)
 }
 
 static void
-large_overflow(void)
-{
-    take(LARGE); // ends inside a page
-    block[LARGE] = 0;
-    give();
-}
-
-static void
-large_overflow_seen_by_realloc(void)
-{
-    take(LARGE);
-    block[LARGE + 1] = 0;
-    block = realloc((void *)block, LARGE + 20); // stays where it is
-}
-
-static void
-large_overflow_into_guard(void)
-{
-    take(LARGE_PAGES);
-    block[LARGE_PAGES] = 'B';
-}
-
-static void
-large_read_after_free(void)
-{
-    take(LARGE);
-    give();
-    check(block[5] != 1); // faults
-}
-
-static void
 large_double_free(void)
 {
     take(LARGE);
@@ -250,16 +264,7 @@ large_double_free(void)
     give();
 }
 
-static void
-heap_overflow(void)
-{
-    hh_heap_options options = {.struct_size = sizeof options, .name = "second"};
-    hh_heap *heap;
-    check(plain_hh_heap_create(&options, &heap) == HH_OK);
-    block = plain_hh_heap_alloc(heap, SIZE);
-    block[SIZE] = 0;
-    check(plain_hh_heap_free(heap, (void *)block) == HH_OK);
-}
+#endif
 
 static const struct {
     const char *name;
@@ -276,6 +281,12 @@ static const struct {
     {"write_after_free_at_exit", write_after_free_at_exit},
     {"write_after_free_by_age", write_after_free_by_age},
     {"write_after_realloc", write_after_realloc},
+    {"large_overflow", large_overflow},
+    {"large_overflow_seen_by_realloc", large_overflow_seen_by_realloc},
+    {"large_overflow_into_guard", large_overflow_into_guard},
+    {"large_read_after_free", large_read_after_free},
+    {"heap_overflow", heap_overflow},
+#ifndef HH_CHECKED_NATIVE
     {"double_free", double_free},
     {"double_free_first_by_thread", double_free_first_by_thread},
     {"double_free_after_rest", double_free_after_rest},
@@ -284,12 +295,8 @@ static const struct {
     {"interior", interior},
     {"wrong_size", wrong_size},
     {"wrong_alignment", wrong_alignment},
-    {"large_overflow", large_overflow},
-    {"large_overflow_seen_by_realloc", large_overflow_seen_by_realloc},
-    {"large_overflow_into_guard", large_overflow_into_guard},
-    {"large_read_after_free", large_read_after_free},
     {"large_double_free", large_double_free},
-    {"heap_overflow", heap_overflow},
+#endif
 };
 
 int

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run_placement.sh LIBRARY PROGRAM - the same seed places blocks the same way, another one does not.
+# run_placement.sh LIBRARY|- PROGRAM - the same seed places blocks the same way, another one does not.
 set -eu
 place() {
-    HOSTHEAP_OPTIONS=sample:1000000000,seed:$1 LD_PRELOAD=$library "$program" placement
+    HOSTHEAP_OPTIONS=sample:1000000000,seed:$1 "$program" placement
 }
-library=$1 program=$2
+[ "$1" = - ] || export LD_PRELOAD="$1"
+program=$2
 first=$(place 7)
 [ -n "$first" ] || exit 1
 [ "$(place 7)" = "$first" ] || { echo "seed 7 twice, two orders"; exit 1; }

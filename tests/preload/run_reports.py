@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""run_reports.py LIBRARY PROGRAM GOLDEN [--update] - the texts of reports, word for word.
+"""run_reports.py LIBRARY PROGRAM GOLDEN [--update|--first-lines] - the texts of reports, word for word.
 
 PROGRAM lists its shapes of misuse and acts out the one it is given. Each must end it by abort, and
 the reports together must be GOLDEN: addresses, threads and the kernel's lines about mappings are
 replaced by words, frames outside of PROGRAM left out, everything else stands as it was printed.
+
+--first-lines: of a program built otherwise than the one GOLDEN is of, with a library named "-": it is
+linked with its own. What it lists must be in GOLDEN, and each first line be the same.
 """
 import os
 import pathlib
@@ -29,9 +32,11 @@ def plain(text, program):
     for line in text.splitlines():
         frame = FRAME.match(line)
         if frame:
-            # What is left on the stack above main is the loader's.
+            # What is left on the stack above main is the loader's. A return address may be there twice.
             if frame.group(1) == os.path.realpath(program) and lines[-1] != "    main":
-                lines.append("    " + function_at(program, frame.group(2)))
+                function = "    " + function_at(program, frame.group(2))
+                if function != lines[-1]:
+                    lines.append(function)
             continue
         line = re.sub(r"mapping: .*", "mapping: LINE", line)
         line = re.sub(r"by thread \d+", "by thread N", line)
@@ -43,10 +48,18 @@ def plain(text, program):
     return "\n".join(lines) + "\n"
 
 
+def first_lines(text, names):
+    """Of the reports of these names."""
+    blocks = {block.split("\n")[0]: block.split("\n")[1] for block in text.split("== ")[1:]}
+    return "".join(f"== {name}\n{blocks.get(name)}\n" for name in names)
+
+
 def main():
     library, program, golden = sys.argv[1:4]
     options = os.environ.get("HOSTHEAP_OPTIONS", "")
-    environment = dict(os.environ, LD_PRELOAD=library, HOSTHEAP_OPTIONS=options)
+    environment = dict(os.environ, HOSTHEAP_OPTIONS=options)
+    if library != "-":
+        environment["LD_PRELOAD"] = library
     names = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()
     found, failures = "", 0
     for name in names:
@@ -59,6 +72,8 @@ def main():
     if sys.argv[4:] == ["--update"]:
         pathlib.Path(golden).write_text(found)
     wanted = pathlib.Path(golden).read_text()
+    if sys.argv[4:] == ["--first-lines"]:
+        wanted, found = first_lines(wanted, names), first_lines(found, names)
     if found != wanted:
         import difflib
         sys.stdout.writelines(difflib.unified_diff(
