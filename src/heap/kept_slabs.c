@@ -46,9 +46,9 @@ hhi_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
     // Without a sweeper that comes by itself a sleeping thread's slabs would stay for ever.
     if (cache->kept_full || !hhi_sweep_comes())
         return false;
-    // relaxed: fixed while carved.
+    // relaxed (both): fixed while carved.
     unsigned class_index = hh_load_relaxed(&slab->class_index);
-    uint32_t granules = hhi_class_granules(class_index);
+    uint32_t granules = hh_load_relaxed(&slab->granules);
     if (!slots_have_room(cache, granules)) {
         slots_look(cache);
         if (!slots_have_room(cache, granules)) {
@@ -74,6 +74,13 @@ hhi_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
     return true;
 }
 
+// Somebody else has emptied a slot that the owner believed filled.
+HH_SLOW static void
+slot_lost(struct hhi_cache *cache, unsigned slot)
+{
+    cache->kept_granules -= hhi_class_granules(cache->kept_class[slot]);
+}
+
 struct hhi_slab *
 hhi_kept_take(struct hhi_cache *cache, unsigned class_index)
 {
@@ -82,11 +89,14 @@ hhi_kept_take(struct hhi_cache *cache, unsigned class_index)
         if (cache->kept_class[slot] != class_index)
             continue;
         cache->kept_filled &= ~(1u << slot);
-        cache->kept_granules -= hhi_class_granules(class_index);
         cache->kept_full = false;
         struct hhi_slab *slab = slot_empty(cache, slot);
-        if (slab != NULL)
+        if (hh_likely(slab != NULL)) {
+            // relaxed: fixed while carved.
+            cache->kept_granules -= hh_load_relaxed(&slab->granules);
             return slab;
+        }
+        slot_lost(cache, slot);
     }
     return NULL;
 }

@@ -46,7 +46,8 @@ slab_class(struct hhi_slab *slab)
 static size_t
 slab_run_bytes(struct hhi_slab *slab)
 {
-    return (size_t)hhi_class_granules(slab_class(slab)) << HHI_GRANULE_SHIFT;
+    // relaxed: fixed while carved.
+    return (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
 }
 
 static struct hhi_cache *
@@ -359,7 +360,9 @@ cache_adopt_kept(struct hhi_cache *cache, unsigned class_index)
     if (slab != NULL) {
         // relaxed: the token's holder changes the owner [SL-3].
         hh_store_relaxed(&slab->owner, cache);
-        token_give(slab); // there are no marks to look for
+        // order: release [SL-3] the owner. A kept slab holds no marks, so there is nothing to look
+        // for that the token's return would have to come before.
+        hh_store_release(&slab->notice, 0);
     }
     return slab;
 }
