@@ -231,6 +231,17 @@ counts_realloc_in_place(void)
     counts_allocator->free(block);
 }
 
+// How lua and others get every block.
+static void
+counts_realloc_null(void)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        void *block = counts_allocator->realloc(NULL, 64);
+        bench_touch(block, i);
+        counts_allocator->free(block);
+    }
+}
+
 static void
 counts_realloc_grow(void)
 {
@@ -401,6 +412,7 @@ static const struct {
     {"aligned-64", counts_aligned_64, COUNTS_MALLOC},
     {"aligned-4096", counts_aligned_4096, COUNTS_MALLOC},
     {"realloc-in-place", counts_realloc_in_place, COUNTS_MALLOC | COUNTS_NATIVE},
+    {"realloc-null", counts_realloc_null, COUNTS_MALLOC},
     {"realloc-grow", counts_realloc_grow, COUNTS_MALLOC},
     {"realloc-large", counts_realloc_large, COUNTS_MALLOC},
     {"free-null", counts_free_null, COUNTS_MALLOC},

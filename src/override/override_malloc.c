@@ -180,15 +180,13 @@ override_resize_slow(const char *function, void *block, size_t size_bytes)
 
 /*
  * realloc of a block to a size; function names the caller in reports. Size 0 frees, as glibc does.
- * block_bytes: of a live block in a slab of one granule that the calling thread owns, else 0.
+ * block_bytes: of a live block in a slab of one granule that the calling thread owns, else 0. block is
+ * not NULL.
  */
 HH_NOINLINE static void *
 override_resize(const char *function, void *block, size_t size_bytes, size_t block_bytes)
 {
     if (block_bytes == 0) {
-        if (block == NULL)
-            return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium,
-                                   hhi_override_malloc_refill);
         if (hhi_trace_on())
             return override_resize_traced(function, block, size_bytes);
         block_bytes = hhi_front_block_bytes_medium(block);
@@ -203,9 +201,20 @@ override_resize(const char *function, void *block, size_t size_bytes, size_t blo
     return override_resize_slow(function, block, size_bytes);
 }
 
+// NULL, and what lies outside of the window. Some programs get every block by realloc of NULL: a leaf.
+HH_NOINLINE static void *
+override_resize_outside(void *block, size_t size_bytes)
+{
+    if (hh_unlikely(block != NULL))
+        return override_resize("realloc", block, size_bytes, 0);
+    return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
+}
+
 HH_OVERRIDE HH_NOINLINE void *
 realloc(void *block, size_t size_bytes)
 {
+    if (hh_unlikely(hhi_granule_of(block) >= hhi_window.granules))
+        return override_resize_outside(block, size_bytes);
     // In its place if it fits there and is not far too large: most steps of a growing buffer.
     size_t block_bytes = hhi_front_block_bytes(block);
     if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
