@@ -45,6 +45,22 @@ link_write(struct hhi_slab *slab, uint32_t index, uint32_t value)
     hh_store_relaxed(&hh_load_relaxed(&slab->links)[index], (uint16_t)value);
 }
 
+// Make blocks [first, end) a list in the order of their addresses, four links in a store.
+static void
+links_chain(struct hhi_slab *slab, uint32_t first, uint32_t end)
+{
+    _Atomic uint64_t *words = links_words(slab);
+    uint32_t index = first;
+    for (; index < end && index % LINKS_PER_WORD != 0; index++)
+        link_write(slab, index, index + 1);
+    for (; index + LINKS_PER_WORD <= end; index += LINKS_PER_WORD)
+        // relaxed: as link_write.
+        hh_store_relaxed(&words[index / LINKS_PER_WORD], LANE_LOW * index + LANES_NEXT);
+    for (; index < end; index++)
+        link_write(slab, index, index + 1);
+    link_write(slab, end - 1, HHI_LINK_END);
+}
+
 uint32_t
 hhi_slab_extend(struct hhi_slab *slab)
 {
@@ -56,9 +72,7 @@ hhi_slab_extend(struct hhi_slab *slab)
         most = HHI_EXTEND_BLOCKS;
     if (end - first > most)
         end = first + (most > 0 ? most : 1);
-    for (uint32_t index = first; index < end - 1; index++)
-        link_write(slab, index, index + 1);
-    link_write(slab, end - 1, HHI_LINK_END);
+    links_chain(slab, first, end);
     slab->init = end;
     // relaxed: fixed while carved.
     slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
