@@ -45,12 +45,13 @@ enum {
     HHI_RECORD_BYTES = 1 << HHI_RECORD_SHIFT,
 };
 
+// A cache line of its own: every malloc and free reads it, and what lay behind it would be written.
 struct hhi_window {
     uintptr_t base;          // 0 before hhi_window_init
     size_t granules;         // size of the window; 0 before hhi_window_init
     char *records;           // HHI_RECORD_BYTES each
     _Atomic uint32_t *heads; // [WN-2]; what lies below it is region_of
-};
+} __attribute__((aligned(HH_CACHE_LINE_BYTES)));
 // Hidden where it is declared, too: its fields are then addressed without a detour.
 extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
 
@@ -93,9 +94,9 @@ hhi_region_of_granule(uint32_t granule)
 }
 
 static inline void *
-hhi_record_of(uint32_t granule)
+hhi_record_of(size_t granule)
 {
-    return hhi_window.records + ((size_t)granule << HHI_RECORD_SHIFT);
+    return hhi_window.records + (granule << HHI_RECORD_SHIFT);
 }
 
 #endif
