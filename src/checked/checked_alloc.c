@@ -75,6 +75,12 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
 }
 
 hhi_refusal
+hhi_heap_free_elsewhere(struct hh_heap *heap, void *block)
+{
+    return hhi_heap_free_slow(heap, block);
+}
+
+hhi_refusal
 hhi_heap_free(struct hh_heap *heap, void *block)
 {
     return hhi_heap_free_slow(heap, block);

@@ -397,6 +397,20 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
 }
 
 hhi_refusal
+hhi_heap_free_elsewhere(struct hh_heap *heap, void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    if (hh_unlikely(granule >= hhi_window.granules))
+        return hhi_heap_free_slow(heap, block);
+    struct hhi_slab *slab = hhi_record_of(granule);
+    // relaxed: a first look. Nobody's: most are DebugAlloc's.
+    if (hh_load_relaxed(&slab->owner) != &hhi_cache_none &&
+        hhi_free_elsewhere(hhi_self, heap, hhi_cache_guess(heap), block, slab, false, 0))
+        return 0;
+    return hhi_heap_free_slow(heap, block);
+}
+
+hhi_refusal
 hhi_heap_free(struct hh_heap *heap, void *block)
 {
     if (heap == &hhi_default_heap)
@@ -620,7 +634,9 @@ hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes)
         return NULL;
     memcpy(moved, block, block_bytes);
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(hhi_cache_free_local(&self->main, block) || hhi_free_elsewhere(self, block)))
+    if (hh_likely(hhi_cache_free_local(&self->main, block) ||
+                  hhi_free_elsewhere(self, &hhi_default_heap, &self->main, block,
+                                     hhi_record_of(hhi_granule_of(block)), false, 0)))
         return moved;
     // Another thread freed it meanwhile: what we allocated is nobody's.
     hhi_heap_free(&hhi_default_heap, moved);

@@ -37,6 +37,8 @@ void *hhi_malloc_slow(size_t size_bytes);
 void *hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes);
 void *hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level);
 hhi_refusal hhi_heap_free_slow(struct hh_heap *heap, void *block);
+// Free what is no block of a slab of one granule that the thread owns, but may well be another thread's.
+hhi_refusal hhi_heap_free_elsewhere(struct hh_heap *heap, void *block);
 // A block of slab was marked, and its owner or the sweeper may have to be told. Closes the section.
 void hhi_slab_tell(struct hhi_slab *slab, struct hhi_guard *guard);
 
@@ -235,17 +237,15 @@ hhi_block_size_fits(size_t block_bytes, size_t size_bytes)
 }
 
 /*
- * Free a block of a one-granule slab that cache owns; granule is the block's, below
+ * Free a block of a one-granule slab that cache owns; slab is the record of the block's granule, below
  * hhi_window.granules. False: anything else, nothing changed. With sized (a constant) a block whose
  * size may not be size_bytes is "anything else", too.
  */
 HH_FAST bool
-hhi_cache_free_in_window(struct hhi_cache *cache, void *block, size_t granule, bool sized,
+hhi_cache_free_in_window(struct hhi_cache *cache, void *block, struct hhi_slab *slab, bool sized,
                          size_t size_bytes)
 {
     uint16_t offset = (uint16_t)(uintptr_t)block; // slabs of one granule begin where it begins
-    struct hhi_slab *slab =
-        (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
     // relaxed (all): equal to this cache only if this thread stored it, and what else it stored.
     if (hh_unlikely(!hh_equals_relaxed(&slab->owner, cache)))
         return false;
@@ -273,7 +273,7 @@ hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t 
 {
     size_t granule = hhi_granule_of(block);
     return hh_likely(granule < hhi_window.granules) &&
-           hhi_cache_free_in_window(cache, block, granule, sized, size_bytes);
+           hhi_cache_free_in_window(cache, block, hhi_record_of(granule), sized, size_bytes);
 }
 
 HH_FAST bool
@@ -284,28 +284,34 @@ hhi_cache_free_local(struct hhi_cache *cache, void *block)
 
 /*
  * Mark a block of a slab of heap that another thread owns, and tell its owner unless it has been told.
- * offset: of the block from the slab's base. False: anything else, nothing changed. One locked
- * instruction, and, if the owner knows already, no store but the mark to what other threads read.
+ * offset: of the block from the slab's base. near (a constant): the block lies in the granule that the
+ * record is of. With sized (a constant) a block whose size may not be size_bytes is "anything else".
+ * False: anything else, nothing changed. One locked instruction, and, if the owner knows already, no
+ * store but the mark to what other threads read.
  */
 HH_FAST bool
 hhi_slab_free_remote(struct hhi_slab *slab, struct hh_heap *heap, struct hhi_guard *guard,
-                     size_t offset)
+                     size_t offset, bool near, bool sized, size_t size_bytes)
 {
     if (hh_unlikely(!guard->registered))
         return false;
     hhi_guard_open(guard);
     // order: acquire [SL-5] the fields that describe the run, as long as the section is open.
     // relaxed (others): fixed meanwhile. Blocks of the default heap are never tracked.
-    if (hh_likely(hh_load_acquire(&slab->kind) == HHI_KIND_SLAB &&
-                  hh_load_relaxed(&slab->heap) == heap &&
-                  (heap == &hhi_default_heap ||
-                   (hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) == 0))) {
+    if (hh_likely(
+            hh_load_acquire(&slab->kind) == HHI_KIND_SLAB && hh_load_relaxed(&slab->heap) == heap &&
+            (heap == &hhi_default_heap ||
+             (hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) == 0) &&
+            (!sized || hhi_block_size_fits(hh_load_relaxed(&slab->block_bytes), size_bytes)))) {
         uint64_t magic = hh_load_relaxed(&slab->magic);
         uint64_t mark;
         uint64_t index = hh_divide(offset, magic, &mark);
         uint16_t live = HHI_LINK_LIVE;
-        // The run's head may have been read before the section began, when another run was there.
-        if (hh_likely(mark < magic && index < hh_load_relaxed(&slab->block_count)) &&
+        // The run's head may have been read before the section began, when another run was there:
+        // then the block may lie behind this one. If it is near it lies in it, and index is
+        // block_count at most, whose link is never live.
+        if (hh_likely(mark < magic) &&
+            (near || hh_likely(index < hh_load_relaxed(&slab->block_count))) &&
             // order: seq_cst [SL-2] before notice is looked at; release [SL-1].
             hh_likely(hh_cas_strong_seq_cst(&hh_load_relaxed(&slab->links)[index], &live,
                                             HHI_LINK_REMOTE))) {
@@ -323,24 +329,33 @@ hhi_slab_free_remote(struct hhi_slab *slab, struct hh_heap *heap, struct hhi_gua
 
 /*
  * Free what hhi_cache_free_in_window did not: a block of a slab of the thread's own that has several
- * granules, or one of another thread's slab of the default heap. block lies in the window. False:
- * anything else, nothing changed.
+ * granules, or one of another thread's slab. cache: the thread's of heap, or one that owns nothing;
+ * slab: the record of the block's granule, in the window. With sized (a constant) a block whose size
+ * may not be size_bytes is "anything else". False: anything else, nothing changed.
  */
 HH_FAST bool
-hhi_free_elsewhere(struct hhi_thread *self, void *block)
+hhi_free_elsewhere(struct hhi_thread *self, struct hh_heap *heap, struct hhi_cache *cache,
+                   void *block, struct hhi_slab *slab, bool sized, size_t size_bytes)
 {
-    struct hhi_cache *cache = &self->main;
+    // relaxed: a first look. Most times a slab begins in the block's granule: what waits for the mark,
+    // and that is all of the next free, need not wait for the run's head to be looked up.
+    if (hh_likely(hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB))
+        // relaxed: as in hhi_cache_free_checked.
+        return !hh_equals_relaxed(&slab->owner, cache) &&
+               hhi_slab_free_remote(slab, heap, &self->guard, (uint16_t)(uintptr_t)block, true,
+                                    sized, size_bytes);
     size_t granule = hhi_granule_of(block);
-    // relaxed (all): as in hhi_cache_free_checked. 0: no run.
+    // relaxed (all): as above. 0: no run.
     size_t head = hh_load_relaxed(&hhi_window.heads[granule]);
     if (hh_unlikely(head == 0))
         return false;
-    struct hhi_slab *slab =
-        (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
+    slab = (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
     size_t offset =
         ((granule - (head - 1)) << HHI_GRANULE_SHIFT) + (uintptr_t)block % HHI_GRANULE_BYTES;
     if (!hh_equals_relaxed(&slab->owner, cache))
-        return hhi_slab_free_remote(slab, &hhi_default_heap, &self->guard, offset);
+        return hhi_slab_free_remote(slab, heap, &self->guard, offset, false, sized, size_bytes);
+    if (sized && hh_unlikely(!hhi_block_size_fits(hh_load_relaxed(&slab->block_bytes), size_bytes)))
+        return false;
     uint64_t magic = hh_load_relaxed(&slab->magic);
     uint64_t mark;
     uint64_t index = hh_divide(offset, magic, &mark);
@@ -433,7 +448,7 @@ hhi_free_fast(void *block)
 {
     if (hh_likely(hhi_cache_free_local(&hhi_self->main, block)))
         return 0;
-    return hhi_heap_free_slow(&hhi_default_heap, block);
+    return hhi_heap_free_elsewhere(&hhi_default_heap, block);
 }
 
 /*
@@ -453,7 +468,7 @@ hhi_heap_free_fast(struct hh_heap *heap, void *block)
 {
     if (hh_likely(hhi_heap_free_quick(&heap->key, block)))
         return 0;
-    return hhi_heap_free_slow(heap, block);
+    return hhi_heap_free_elsewhere(heap, block);
 }
 
 #endif

@@ -74,7 +74,7 @@ static HH_SLOW hh_hresult
 malloc_free_slow(IHostMalloc *self, void *block)
 {
     // NULL is no refusal there either (FR-2).
-    return hhi_hresult_from_refusal(hhi_heap_free_slow(malloc_object(self)->heap, block));
+    return hhi_hresult_from_refusal(hhi_heap_free_elsewhere(malloc_object(self)->heap, block));
 }
 
 /*

@@ -42,9 +42,10 @@ hhi_front_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *round
 
 // Free a block that lies elsewhere than in this thread's small slabs; false: ask the heap.
 HH_FAST bool
-hhi_front_free_elsewhere(void *block)
+hhi_front_free_elsewhere(void *block, struct hhi_slab *slab, bool sized, size_t size_bytes)
 {
-    return !FRONT_CHECKED && hhi_free_elsewhere(hhi_self, block);
+    return !FRONT_CHECKED && hhi_free_elsewhere(hhi_self, &hhi_default_heap, &hhi_self->main, block,
+                                                slab, sized, size_bytes);
 }
 
 #endif

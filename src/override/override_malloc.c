@@ -128,9 +128,9 @@ override_free_outside(void *block)
 }
 
 HH_NOINLINE static void
-override_free_elsewhere(void *block)
+override_free_elsewhere(void *block, struct hhi_slab *slab)
 {
-    if (hh_unlikely(!hhi_front_free_elsewhere(block)))
+    if (hh_unlikely(!hhi_front_free_elsewhere(block, slab, false, 0)))
         override_free_slow(block);
 }
 
@@ -138,10 +138,13 @@ HH_OVERRIDE void
 free(void *block)
 {
     size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules))
+    if (hh_unlikely(granule >= hhi_window.granules)) {
         override_free_outside(block);
-    else if (hh_unlikely(!hhi_cache_free_in_window(&hhi_self->main, block, granule, false, 0)))
-        override_free_elsewhere(block);
+        return;
+    }
+    struct hhi_slab *slab = hhi_record_of(granule);
+    if (hh_unlikely(!hhi_cache_free_in_window(&hhi_self->main, block, slab, false, 0)))
+        override_free_elsewhere(block, slab);
 }
 
 // realloc of a block that can not stay as it is, or whose realloc is recorded.

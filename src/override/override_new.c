@@ -14,6 +14,7 @@
 
 #include "diag/diag.h"
 #include "heap/heap_fast.h"
+#include "override/front.h"
 #include "override/override.h"
 
 typedef void (*new_handler)(void);
@@ -113,11 +114,21 @@ new_aligned_throwing(size_t size_bytes, size_t alignment_bytes)
     return hh_likely(block != NULL) ? block : new_retry(alignment_bytes, size_bytes);
 }
 
+// A block that lies elsewhere than in this thread's small slabs.
+HH_NOINLINE static void
+delete_sized_elsewhere(const char *function, void *block, size_t size_bytes)
+{
+    size_t granule = hhi_granule_of(block);
+    if (hh_unlikely(granule >= hhi_window.granules ||
+                    !hhi_front_free_elsewhere(block, hhi_record_of(granule), true, size_bytes)))
+        hhi_override_free_sized(function, block, size_bytes);
+}
+
 HH_FAST void
 delete_sized(const char *function, void *block, size_t size_bytes)
 {
     if (hh_unlikely(!hhi_cache_free_checked(&hhi_self->main, block, true, size_bytes)))
-        hhi_override_free_sized(function, block, size_bytes);
+        delete_sized_elsewhere(function, block, size_bytes);
 }
 
 // operator new(size)

@@ -229,7 +229,8 @@ block_free(unsigned freer, unsigned block)
     struct hhi_guard *guard = &freer_guards[freer];
     size_t offset = (size_t)block * BLOCK_BYTES;
     if (freer == 0) { // the fast way
-        counted[0] = hhi_slab_free_remote(&records[0], &hhi_default_heap, guard, offset);
+        counted[0] =
+            hhi_slab_free_remote(&records[0], &hhi_default_heap, guard, offset, true, false, 0);
         return;
     }
     hhi_guard_open(guard);

@@ -6,6 +6,7 @@
  * slabs this thread owns; other threads run to their end one after the other, so that nothing depends
  * on time.
  */
+#include "heap/heap_fast.h"
 #include "heap/inbox.h"
 #include "options/options.h"
 #include "support/core.h"
@@ -252,10 +253,111 @@ whoever_looks_at_the_arrivals_keeps_others_from_it_but_nobody_waits(void **state
     assert_ptr_equal(slab_of(core_alloc(heap, PAGE_BLOCK)), slab_of(blocks[0]));
 }
 
+// What the short way of a free answers to the calling thread.
+static bool
+short_way(void *block, bool sized, size_t size_bytes)
+{
+    struct hhi_slab *slab = hhi_record_of(hhi_granule_of(block));
+    struct hhi_cache *cache = hhi_cache_guess(heap);
+    // sized is a constant where it is used.
+    return sized ? hhi_free_elsewhere(hhi_self, heap, cache, block, slab, true, size_bytes)
+                 : hhi_free_elsewhere(hhi_self, heap, cache, block, slab, false, 0);
+}
+
+static void
+all_are_offered(void *argument)
+{
+    void **blocks = argument;
+    assert_false(short_way(blocks[0], false, 0)); // without a record of its own
+    assert_non_null(hhi_thread_get());
+    for (; *blocks != NULL; blocks++) {
+        char *block = *blocks;
+        struct hhi_slab *slab = slab_of(block);
+        size_t size_bytes = hh_load_relaxed(&slab->block_bytes); // of a coarser class at first
+        bool sized = (uintptr_t)block % 3 != 0;
+        assert_false(short_way(block + 8, sized, size_bytes));
+        assert_false(short_way(block + size_bytes - 1, sized, size_bytes));
+        assert_false(short_way(block, true, size_bytes + 1));
+        assert_false(short_way(block, true, size_bytes / 2 - 1));
+        assert_true(short_way(block, sized, size_bytes));
+        assert_false(short_way(block, sized, size_bytes));
+        assert_int_equal(hhi_heap_free(heap, block), HH_BAD_NOT_LIVE);
+        // Behind the last block.
+        char *end = (char *)hhi_slab_base(slab) + size_bytes * hh_load_relaxed(&slab->block_count);
+        if ((uintptr_t)end % HHI_GRANULE_BYTES != 0)
+            assert_false(short_way(end, false, 0));
+    }
+    // In a run that is no slab, and another heap's.
+    void *large = core_alloc(&hhi_default_heap, 1 << 20);
+    assert_false(short_way(large, false, 0));
+    assert_false(short_way((char *)large + HHI_GRANULE_BYTES, false, 0));
+    assert_int_equal(hhi_heap_free(&hhi_default_heap, large), 0);
+    void *other = core_alloc(&hhi_default_heap, SMALL_BLOCK);
+    assert_false(short_way(other, false, 0));
+    assert_int_equal(hhi_heap_free(&hhi_default_heap, other), 0);
+}
+
+static void
+the_short_way_of_a_free_ends_exactly_the_live_blocks_of_other_threads(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {SMALL_BLOCK, 48, 3 * 1024, 12 * 1024, 80 * 1024};
+    for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
+        void *blocks[3 * SMALL_BLOCKS + 1] = {NULL};
+        // More than one slab, and blocks in each granule of it.
+        unsigned count = sizes[i] > HHI_SMALL_MAX_BYTES ? 64 : 3 * SMALL_BLOCKS;
+        blocks_take(blocks, count, sizes[i]);
+        core_in_thread(all_are_offered, blocks);
+        assert_int_equal(core_census(heap), 0);
+        hhi_cache_drain(cache_of_this_thread());
+        hhi_cache_check(cache_of_this_thread());
+    }
+}
+
+static void
+a_block_of_the_own_slab_comes_back_also_if_the_cache_is_not_at_hand(void **state)
+{
+    (void)state;
+    void *blocks[SMALL_BLOCKS];
+    blocks_take(blocks, SMALL_BLOCKS, SMALL_BLOCK);
+    // A heap whose entry among the recent ones is the same.
+    struct hh_heap *others[HHI_RECENT_CACHES];
+    for (unsigned i = 0; i < HHI_RECENT_CACHES; i++)
+        others[i] = core_heap();
+    struct hh_heap *rival = others[HHI_RECENT_CACHES - 1];
+    assert_int_equal(hhi_heap_id(rival) % HHI_RECENT_CACHES, hhi_heap_id(heap) % HHI_RECENT_CACHES);
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        void *block = core_alloc(rival, SMALL_BLOCK);
+        assert_ptr_equal(hhi_cache_guess(heap), &hhi_thread_none.main);
+        assert_int_equal(hhi_heap_free(heap, blocks[i]), 0);
+        assert_int_equal(hhi_heap_free(rival, block), 0);
+        assert_int_equal(hhi_heap_free(heap, blocks[i]), HH_BAD_NOT_LIVE);
+    }
+    assert_int_equal(core_census(heap), 0);
+    hhi_cache_check(cache_of_this_thread());
+    struct hhi_slab *slab = slab_of(blocks[0]);
+    void *again[SMALL_BLOCKS];
+    blocks_take(again, SMALL_BLOCKS, SMALL_BLOCK);
+    unsigned same = 0;
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        same += slab_of(again[i]) == slab;
+        assert_int_equal(hhi_heap_free(heap, again[i]), 0);
+    }
+    assert_true(same > 0);
+    for (unsigned i = 0; i < HHI_RECENT_CACHES; i++)
+        hhi_heap_destroy(others[i]);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            the_short_way_of_a_free_ends_exactly_the_live_blocks_of_other_threads, heap_begin,
+            heap_end),
+        cmocka_unit_test_setup_teardown(
+            a_block_of_the_own_slab_comes_back_also_if_the_cache_is_not_at_hand, heap_begin,
+            heap_end),
         cmocka_unit_test_setup_teardown(
             slabs_are_looked_at_one_by_one_in_the_order_of_their_first_free, heap_begin, heap_end),
         cmocka_unit_test_setup_teardown(a_slab_of_which_little_has_come_back_waits_for_more,
