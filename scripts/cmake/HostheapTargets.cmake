@@ -29,7 +29,7 @@ endfunction()
 function(hostheap_shared target output export map)
     add_library(${target} SHARED ${ARGN})
     hostheap_product(${target} ${output} ${export})
-    target_link_libraries(${target} PRIVATE ${HOSTHEAP_LIBRARIES} $<BUILD_INTERFACE:hostheap_flags>)
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:hostheap_flags>)
     # nodelete: threads keep pointers to our exit handlers, so dlclose must not unmap the code.
     target_link_options(${target} PRIVATE -Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--as-needed
         -Wl,--version-script=${map})
@@ -45,11 +45,14 @@ list(REMOVE_ITEM core_sources ${unchecked_sources})
 hostheap_objects(hostheap_core ${core_sources})
 hostheap_objects(hostheap_unchecked ${unchecked_sources})
 hostheap_objects(hostheap_checked ${checked_sources})
+hostheap_objects(hostheap_rcu_linked ${rcu_linked_sources})
 set(core_objects $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_unchecked>)
+set(linked_objects ${core_objects} $<TARGET_OBJECTS:hostheap_rcu_linked>)
 hostheap_shared(hostheap hostheap hostheap ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
-    ${core_objects})
+    ${linked_objects})
+target_link_libraries(hostheap PRIVATE ${HOSTHEAP_LIBRARIES})
 
-add_library(hostheap_static STATIC ${core_objects})
+add_library(hostheap_static STATIC ${linked_objects})
 hostheap_product(hostheap_static hostheap static)
 target_link_libraries(hostheap_static PUBLIC Threads::Threads ${HOSTHEAP_LIBRARIES}
     PRIVATE $<BUILD_INTERFACE:hostheap_flags>)
@@ -60,7 +63,9 @@ set_target_properties(hostheap_static PROPERTIES LINKER_LANGUAGE C)
 if(HOSTHEAP_SANITIZE)
     hostheap_shared(hostheap_native_checked hostheap native_checked
         ${PROJECT_SOURCE_DIR}/src/process/hostheap.map
-        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_checked>)
+        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_rcu_linked>
+        $<TARGET_OBJECTS:hostheap_checked>)
+    target_link_libraries(hostheap_native_checked PRIVATE ${HOSTHEAP_LIBRARIES})
     set_target_properties(hostheap_native_checked PROPERTIES
         LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/checked)
 endif()
@@ -72,9 +77,12 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
     # The compiler must not know what malloc means in the files that define it.
     target_compile_options(hostheap_override PRIVATE -fno-builtin)
 
-    set(dropin_objects ${core_objects} $<TARGET_OBJECTS:hostheap_override>)
+    # Preloaded, it loads liburcu when a host needs it (docs/adr/0025).
+    hostheap_objects(hostheap_rcu_loaded ${rcu_loaded_sources})
     hostheap_shared(hostheap_malloc hostheap-malloc malloc
-        ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map ${dropin_objects})
+        ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map
+        ${core_objects} $<TARGET_OBJECTS:hostheap_rcu_loaded> $<TARGET_OBJECTS:hostheap_override>)
+    target_link_libraries(hostheap_malloc PRIVATE ${CMAKE_DL_LIBS})
 
     # The same with other files for allocation and free.
     hostheap_objects(hostheap_override_checked ${override_sources})
@@ -82,9 +90,11 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
     target_compile_definitions(hostheap_override_checked PRIVATE HHI_FRONT_CHECKED)
     hostheap_shared(hostheap_malloc_checked hostheap-malloc-checked malloc_checked
         ${PROJECT_SOURCE_DIR}/src/override/hostheap-malloc.map
-        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_checked>
-        $<TARGET_OBJECTS:hostheap_override_checked>)
+        $<TARGET_OBJECTS:hostheap_core> $<TARGET_OBJECTS:hostheap_rcu_loaded>
+        $<TARGET_OBJECTS:hostheap_checked> $<TARGET_OBJECTS:hostheap_override_checked>)
+    target_link_libraries(hostheap_malloc_checked PRIVATE ${CMAKE_DL_LIBS})
 
+    set(dropin_objects ${linked_objects} $<TARGET_OBJECTS:hostheap_override>)
     set(HOSTHEAP_MALLOC_OBJECT ${PROJECT_BINARY_DIR}/hostheap-malloc.o)
     add_custom_command(OUTPUT ${HOSTHEAP_MALLOC_OBJECT}
         COMMAND ${CMAKE_LINKER} -r -o ${HOSTHEAP_MALLOC_OBJECT}.all ${dropin_objects}
@@ -93,5 +103,6 @@ if(override_sources AND NOT HOSTHEAP_SANITIZE)
         DEPENDS ${dropin_objects} COMMAND_EXPAND_LISTS VERBATIM)
     add_custom_target(hostheap_malloc_object ALL DEPENDS ${HOSTHEAP_MALLOC_OBJECT})
     # The objects are files of other targets: they must be there before this one looks at them.
-    add_dependencies(hostheap_malloc_object hostheap_core hostheap_unchecked hostheap_override)
+    add_dependencies(hostheap_malloc_object hostheap_core hostheap_unchecked hostheap_rcu_linked
+        hostheap_override)
 endif()

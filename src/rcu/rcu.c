@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// rcu/rcu.c - see rcu.h. The only file that knows liburcu.
+// rcu/rcu.c - see rcu.h.
 #include "rcu/rcu.h"
 
 #include <errno.h>
@@ -8,11 +8,12 @@
 #include <signal.h>
 #include <time.h>
 
-// The read side is used inline; its functions are short enough for any licence (see the header).
+// Structures, constants and barriers; what is in the library is reached through library.h.
 #define _LGPL_SOURCE
 #include <urcu/urcu-bp.h>
 
 #include "meta/meta_arena.h"
+#include "rcu/library.h"
 
 #if HH_TSAN
 void __tsan_acquire(void *address);
@@ -43,6 +44,7 @@ struct rcu_stripe {
 
 static struct {
     struct rcu_stripe stripes[RCU_STRIPES];
+    struct hhi_rcu_library library;               // before record_count [RCU-4]
     _Atomic(unsigned long) *records[RCU_RECORDS]; // the counters; before record_count [RCU-4]
     _Atomic uint32_t record_count;                // 0 until all are registered [RCU-4]
     _Atomic uint32_t generation;                  // forks above this process
@@ -91,7 +93,7 @@ record_borrow(_Atomic(unsigned long) *counter)
     if (value & URCU_BP_GP_CTR_NEST_MASK)
         return false;
     // What liburcu's read lock stores: the phase of the grace period now, nesting 1.
-    unsigned long entered = CMM_LOAD_SHARED(urcu_bp_gp.ctr);
+    unsigned long entered = CMM_LOAD_SHARED(rcu.library.grace_period->ctr);
     // order: acq_rel [RCU-3] the section's reads come after it; the record passes from the last
     // reader to this one.
     return hh_cas_strong_acq_rel(counter, &value, entered);
@@ -108,6 +110,19 @@ guest_enter(unsigned seed)
     return generation << 32 | SECTION_GUEST | stripe;
 }
 
+/*
+ * What liburcu's own read lock has where its grace periods have a barrier for all threads. A guest may
+ * know nothing of the library yet, and has a barrier of its own.
+ */
+static void
+section_barrier(hhi_rcu_section section)
+{
+    if (!(section & SECTION_GUEST) && rcu.library.asymmetric)
+        cmm_barrier();
+    else
+        cmm_smp_mb();
+}
+
 hhi_rcu_section
 hhi_rcu_enter(void)
 {
@@ -122,7 +137,7 @@ hhi_rcu_enter(void)
     }
     if (section == 0)
         section = guest_enter(seed);
-    urcu_bp_smp_mb_slave();
+    section_barrier(section);
     return section;
 }
 
@@ -131,7 +146,7 @@ hhi_rcu_leave(hhi_rcu_section section)
 {
     uint32_t which = (uint32_t)section & 0xFFFF;
     __tsan_release(&rcu.reader_edge);
-    urcu_bp_smp_mb_slave();
+    section_barrier(section);
     if (!(section & SECTION_GUEST)) {
         // order: release [RCU-3] the section's reads are done.
         hh_store_release(rcu.records[which - 1], 0);
@@ -275,25 +290,28 @@ gate_leave(void)
  * again by clearing the thread's pointer leaves it registered for ever. The thread keeps the last
  * one, which is not in the table, so that liburcu's exit handler ends that one only.
  * liburcu ends the process when it gets no memory (some 50 KiB here); this thread's stack, many
- * times that, has just been mapped.
+ * times that, has just been mapped. False: there is no library, and never will be.
  */
-static void
+static bool
 records_register(void)
 {
     // relaxed: written by reclaimers only, and they follow one another.
     if (hh_load_relaxed(&rcu.record_count) != 0)
-        return;
+        return true;
     gate_enter(GATE_GRACE, UINT32_MAX);
-    for (int i = 0; i < RCU_RECORDS; i++) {
-        URCU_TLS(urcu_bp_reader) = NULL;
-        urcu_bp_register_thread();
-        rcu.records[i] = record_counter(URCU_TLS(urcu_bp_reader));
+    bool opened = hhi_rcu_library_open(&rcu.library);
+    for (int i = 0; opened && i <= RCU_RECORDS; i++) {
+        *rcu.library.reader = NULL;
+        rcu.library.register_thread();
+        if (i < RCU_RECORDS)
+            rcu.records[i] = record_counter(*rcu.library.reader);
     }
-    URCU_TLS(urcu_bp_reader) = NULL;
-    urcu_bp_register_thread();
     gate_leave();
-    // order: release [RCU-4] publishes the records.
+    if (!opened)
+        return false;
+    // order: release [RCU-4] publishes the library and the records.
     hh_store_release(&rcu.record_count, RCU_RECORDS);
+    return true;
 }
 
 /*
@@ -317,7 +335,7 @@ grace_period(void)
 {
     records_settle();
     gate_enter(GATE_GRACE, UINT32_MAX);
-    urcu_bp_synchronize_rcu();
+    rcu.library.synchronize();
     gate_leave();
     for (int i = 0; i < RCU_STRIPES; i++) {
         // order: acquire [RCU-3] the guests are done.
@@ -383,7 +401,11 @@ static void *
 reclaimer_main(void *unused)
 {
     (void)unused;
-    records_register();
+    if (!records_register()) {
+        // relaxed: who sees it late wakes nobody, and nothing else.
+        hh_store_relaxed(&rcu.lost, true);
+        return NULL;
+    }
     for (unsigned idle = 0;;) {
         idle = reclaimer_pass() ? 0 : idle + 1;
         if (idle < RCU_IDLE_PASSES) {

@@ -2,7 +2,8 @@
 /*
  * rcu/rcu.h - read sections that never wait, and pools of records that outlive their readers.
  *
- * Layer: rcu. May include: base, os, diag, meta; alone in the tree: liburcu (urcu-bp).
+ * Layer: rcu. May include: base, os, diag, meta; alone in the tree: liburcu (urcu-bp), through
+ * library.h.
  *
  * A reader may run on a thread nobody registered, in a signal handler, and while every other
  * thread is stopped anywhere (GEN-8). liburcu's own first read lock on a thread takes a mutex, may
@@ -42,7 +43,8 @@
  *   RCU-3  end of a read section (counter store or subtraction) -> the reclaimer's look at the
  *          counter: the reader's last reads of records. liburcu's side of it is invisible to the
  *          thread sanitizer, which is told by annotations.
- *   RCU-4  registered record table: reclaimer -> readers: the records' addresses and contents.
+ *   RCU-4  registered record table: reclaimer -> readers: the library, the records' addresses and
+ *          contents.
  *   RCU-5  gate: the thread that leaves liburcu or ends a fork -> the next one through.
  *   RCU-6  pool list: hhi_rcu_pool_add -> reclaimer: the pool's fields.
  *   RCU-7  reclaimer state: its start -> who wakes it: the semaphore.

@@ -8,11 +8,13 @@
  * Each run is a child process of its own. HOSTHEAP_SWEEP=long takes every call and three errors;
  * without it a sample of the calls, and ENOMEM. Arguments: workloads to run (all).
  */
+#include <dirent.h>
 #include <hostheap/host_memory.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -547,11 +549,42 @@ heap_count(void)
     return stats.heaps;
 }
 
+static bool
+thread_sleeps(const char *thread)
+{
+    char path[300], text[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", thread);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return errno != ENOENT; // a kernel without the file
+    bool read = fgets(text, sizeof text, file) != NULL;
+    fclose(file);
+    return read && (atol(text) == SYS_clock_nanosleep || atol(text) == SYS_futex);
+}
+
+// The manager's thread loads liburcu, and libc keeps blocks for that: wait until it has nothing to do.
+static void
+others_settle(void)
+{
+    char own[32];
+    snprintf(own, sizeof own, "%ld", (long)gettid());
+    for (bool settled = false; !settled; usleep(1000)) {
+        settled = true;
+        DIR *threads = opendir("/proc/self/task");
+        check(threads != NULL);
+        for (struct dirent *entry; (entry = readdir(threads)) != NULL;)
+            settled = settled && (entry->d_name[0] == '.' || strcmp(entry->d_name, own) == 0 ||
+                                  thread_sleeps(entry->d_name));
+        closedir(threads);
+    }
+}
+
 static int
 run_child(const struct workload *workload, const struct fault_plan *plan, unsigned seen[])
 {
     void *symbol = dlsym(RTLD_DEFAULT, "hh_trim");
     manager();
+    others_settle();
     size_t blocks = census(), heaps = heap_count();
     if (!fault_install(symbol))
         return SKIPPED;

@@ -27,6 +27,7 @@
 #define hh_fetch_sub_acq_rel hh_fetch_sub_relaxed
 #endif
 #define hhi_meta_alloc proof_meta_alloc
+#include "rcu/library_linked.c"
 #include "rcu/rcu.c"
 
 struct thing {
@@ -95,6 +96,8 @@ main(void)
     hhi_rcu_pool_add(&pool);
     if (!GUESTS)
         records_register();
+    else // by a reclaimer that has not registered the records yet
+        hhi_rcu_library_open(&rcu.library);
     for (int round = 0; round < PROOF_ROUNDS; round++) {
         things[0].value = 1;
         hh_store_relaxed(&published, &things[0]);

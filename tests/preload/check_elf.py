@@ -28,6 +28,8 @@ def main():
     if re.search(r"GNU_STACK\s+\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+RWE", segments):
         errors.append("wants an executable stack")
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", library)))
+    if "malloc" in library and "liburcu-bp.so.8" in needed:
+        errors.append("needs liburcu, which it is to load when a host asks for it")
     if needed - NEEDED:
         errors.append(f"needs {sorted(needed - NEEDED)}")
     for error in errors:

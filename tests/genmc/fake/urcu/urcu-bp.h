@@ -18,19 +18,26 @@ struct urcu_bp_reader {
     _Atomic(unsigned long) ctr;
 };
 
-struct urcu_gp {
+struct urcu_bp_gp {
     _Atomic(unsigned long) ctr;
 };
 
-static struct urcu_gp urcu_bp_gp = {1};
+static struct urcu_bp_gp urcu_bp_gp = {1};
 static struct urcu_bp_reader fake_readers[PROOF_URCU_READERS];
 static unsigned fake_readers_made;
 static struct urcu_bp_reader *urcu_bp_reader;
 
+static int urcu_bp_has_sys_membarrier; // 0: readers have barriers
+
 static inline void
-urcu_bp_smp_mb_slave(void)
+cmm_smp_mb(void)
 {
     PROOF_FENCE();
+}
+
+static inline void
+cmm_barrier(void)
+{
 }
 
 static inline void
