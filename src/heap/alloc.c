@@ -622,6 +622,12 @@ grow_medium(size_t size_bytes)
     return hhi_malloc_medium(size_bytes, hhi_malloc_slow);
 }
 
+HH_NOINLINE static void *
+grow_refill(size_t size_bytes)
+{
+    return hhi_malloc_refill(size_bytes, hhi_malloc_slow);
+}
+
 void *
 hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes)
 {
@@ -629,7 +635,7 @@ hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes)
         (size_bytes > GROW_IN_RUN_BYTES || early_is_allowed(&hhi_default_heap)))
         return NULL;
     void *moved =
-        hhi_malloc_fast(size_to_move_to(block_bytes, size_bytes), grow_medium, hhi_malloc_slow);
+        hhi_malloc_fast(size_to_move_to(block_bytes, size_bytes), grow_medium, grow_refill);
     if (hh_unlikely(moved == NULL))
         return NULL;
     memcpy(moved, block, block_bytes);

@@ -127,19 +127,28 @@ hhi_bin_next(struct hhi_bin *bin)
     return index;
 }
 
-/*
- * Allocate a small block of the default heap whose bin is empty: most times its slab has blocks that
- * were freed since. A leaf, so that it needs no frame; slow for everything else.
- */
+// Take a small block from a cache whose bin of the class is empty: one that was freed since its list
+// was taken, as there is most times. False: not to be had at once.
+HH_FAST bool
+hhi_cache_take_freed(struct hhi_cache *cache, size_t size_bytes, void **block)
+{
+    struct hhi_bin *bin =
+        &cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    size_t index = hhi_bin_freed(bin);
+    if (hh_unlikely(index >= HHI_LINK_END))
+        return false;
+    *block = hhi_bin_take(bin, index);
+    return true;
+}
+
+// Allocate a small block of the default heap whose bin is empty. A leaf, so that it needs no frame;
+// slow as in hhi_malloc_medium.
 HH_FAST void *
 hhi_malloc_refill(size_t size_bytes, void *(*slow)(size_t))
 {
-    struct hhi_bin *bin =
-        &hhi_self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
-    size_t index = hhi_bin_freed(bin);
-    if (hh_unlikely(index >= HHI_LINK_END))
-        return slow(size_bytes);
-    return hhi_bin_take(bin, index);
+    void *block;
+    return hh_likely(hhi_cache_take_freed(&hhi_self->main, size_bytes, &block)) ? block
+                                                                                : slow(size_bytes);
 }
 
 // Take a block of a size above the small ones from a cache. False: not to be had at once.
@@ -175,7 +184,7 @@ hhi_cache_take_zeroed(struct hhi_cache *cache, size_t size_bytes)
 
 /*
  * Allocate from the default heap what malloc_fast does not: sizes above the small ones. A leaf, so
- * that it needs no frame; slow as above.
+ * that it needs no frame; slow for what is not to be had at once.
  */
 HH_FAST void *
 hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))

@@ -26,6 +26,16 @@ aligned_block(size_t alignment_bytes, size_t size_bytes)
     return block;
 }
 
+// A block whose bin is empty, or of a size above the small ones, if it is to be had at once.
+HH_FAST bool
+aligned_take(size_t rounded_bytes, void **block)
+{
+    struct hhi_cache *cache = &hhi_self->main;
+    return hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES)
+               ? hhi_cache_take_medium(cache, rounded_bytes, block)
+               : hhi_cache_take_freed(cache, rounded_bytes, block);
+}
+
 // rounded_bytes serves the alignment, and is not 0.
 HH_NOINLINE static void *
 aligned_refill(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
@@ -39,8 +49,7 @@ HH_NOINLINE static void *
 aligned_medium(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
     void *block;
-    if (hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES) &&
-        hh_likely(hhi_cache_take_medium(&hhi_self->main, rounded_bytes, &block)))
+    if (hh_likely(aligned_take(rounded_bytes, &block)))
         return block;
     return aligned_refill(alignment_bytes, size_bytes, rounded_bytes);
 }
@@ -63,8 +72,7 @@ HH_NOINLINE static void *
 aligned_medium_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
     void *block;
-    if (hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES) &&
-        hh_likely(hhi_cache_take_medium(&hhi_self->main, rounded_bytes, &block)))
+    if (hh_likely(aligned_take(rounded_bytes, &block)))
         return block;
     return aligned_refill_or_errno(alignment_bytes, size_bytes, rounded_bytes);
 }
