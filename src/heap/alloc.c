@@ -3,6 +3,7 @@
  * heap/alloc.c - allocation and free off the fast path: larger classes, other threads' blocks,
  * refusals, realloc.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "heap/debug_blocks.h"
@@ -519,7 +520,8 @@ early_take(struct hh_heap *heap, size_t size_bytes, unsigned level)
         return NULL;
     void *block = kept_take(heap, HHI_GRANULE_BYTES);
     if (block == NULL)
-        block = hhi_heap_alloc_large(heap, HHI_GRANULE_BYTES, 1, level, &fresh);
+        block = hhi_heap_alloc_large(heap, HHI_GRANULE_BYTES, 1,
+                                     hhi_level_try(level, HHI_TRY_AT_HAND), &fresh);
     if (block == NULL)
         return NULL;
     struct hhi_slab *slab = hhi_slab_at((uint32_t)hhi_granule_of(block));
@@ -529,7 +531,8 @@ early_take(struct hh_heap *heap, size_t size_bytes, unsigned level)
     return block;
 }
 
-static bool
+// As hhi_run_extend.
+static int
 resize_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
 {
     // relaxed: the caller has the live block.
@@ -537,8 +540,9 @@ resize_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     if (!early_is(slab))
         return hhi_heap_extend_large(slab, size_bytes, level);
     if (size_bytes > HHI_GRANULE_BYTES) {
-        if (!hhi_heap_extend_large(slab, size_bytes, level))
-            return false;
+        int result = hhi_heap_extend_large(slab, size_bytes, level);
+        if (result != 0)
+            return result;
         early_end(heap, slab);
     } else if (early_bytes(size_bytes) == HHI_GRANULE_BYTES) {
         early_end(heap, slab);
@@ -546,21 +550,25 @@ resize_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
         // relaxed: as above.
         hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
     }
-    return true;
+    return 0;
 }
 
-// Grow or shrink where it lies, if that can be done. info: the block.
-static bool
+// Grow or shrink where it lies, if that can be done. info: the block. 0: done; -ENOMEM: it could grow
+// there but for the memory; -EEXIST: it has to move.
+static int
 resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
 {
     if (size_bytes <= info->size_bytes)
         // A block more than half unused is better moved, unless it is small.
-        return size_bytes >= info->size_bytes / 2 || info->size_bytes <= 64;
+        return size_bytes >= info->size_bytes / 2 || info->size_bytes <= 64 ? 0 : -EEXIST;
     if (size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
-        return false;
+        return -EEXIST;
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find(info->base, &kind);
-    return slab != NULL && kind == HHI_KIND_LARGE && resize_large(slab, size_bytes, level);
+    if (slab == NULL || kind != HHI_KIND_LARGE)
+        return -EEXIST;
+    int result = resize_large(slab, size_bytes, level);
+    return result == 0 || result == -EEXIST ? result : -ENOMEM;
 }
 
 /*
@@ -578,8 +586,11 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     return hh_align_up(roomy_bytes, (size_t)1 << (hh_log2_floor(roomy_bytes - 1) - 2));
 }
 
-// A block to move to. One that is large already is likely to grow on, and has room behind it as a
-// run; it takes whole granules, of the quarter only those, so that its size can be told (free_sized).
+/*
+ * A block to move to. One that is large already is likely to grow on, and has room behind it as a
+ * run; it takes whole granules, of the quarter only those, so that its size can be told (free_sized).
+ * One of the two sizes is asked for with all tries, the other with one: a refusal costs few calls.
+ */
 static void *
 move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned level)
 {
@@ -591,13 +602,15 @@ move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned le
         if (roomy_bytes < size_bytes)
             roomy_bytes = size_bytes;
         moved = kept_take(heap, roomy_bytes);
-        if (moved == NULL)
-            moved = hhi_heap_alloc_large(heap, roomy_bytes, 1, level, &fresh);
+        if (moved == NULL && (roomy_bytes > size_bytes || size_bytes <= hhi_slab_limit_bytes))
+            moved = hhi_heap_alloc_large(heap, roomy_bytes, 1, hhi_level_try(level, HHI_TRY_LAST),
+                                         &fresh);
     } else if (size_bytes > old_bytes && size_bytes > GROW_EARLY_BYTES &&
                (moved = early_take(heap, size_bytes, level)) != NULL) {
         return moved;
     } else if (roomy_bytes != size_bytes) {
         moved = hhi_heap_alloc(heap, roomy_bytes, level);
+        level = hhi_level_try(level, HHI_TRY_LAST);
     }
     return moved != NULL ? moved : hhi_heap_alloc(heap, size_bytes, level);
 }
@@ -616,16 +629,24 @@ contents_move(void *to, void *from, size_t size_bytes)
     memcpy(to, from, size_bytes);
 }
 
+// What takes memory from the kernel is left to hhi_heap_realloc, which can do with less.
+HH_NOINLINE static void *
+grow_slow(size_t size_bytes)
+{
+    unsigned level = hhi_level_try(HHI_LEVEL_TASK, HHI_TRY_AT_HAND);
+    return hhi_heap_alloc_slow(&hhi_default_heap, size_bytes, level);
+}
+
 HH_NOINLINE static void *
 grow_medium(size_t size_bytes)
 {
-    return hhi_malloc_medium(size_bytes, hhi_malloc_slow);
+    return hhi_malloc_medium(size_bytes, grow_slow);
 }
 
 HH_NOINLINE static void *
 grow_refill(size_t size_bytes)
 {
-    return hhi_malloc_refill(size_bytes, hhi_malloc_slow);
+    return hhi_malloc_refill(size_bytes, grow_slow);
 }
 
 void *
@@ -663,11 +684,15 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
         refusal = hhi_heap_judge(heap, block, &info);
     if (refusal != 0)
         return refuse(heap, block, refusal);
-    if (resize_in_place(&info, size_bytes, level)) {
+    int in_place = resize_in_place(&info, size_bytes, level);
+    if (in_place == 0) {
         *result = block;
         return 0;
     }
-    void *moved = move_take(heap, info.size_bytes, size_bytes, level);
+    // What was refused to the block where it lies is not asked for elsewhere.
+    void *moved = in_place == -EEXIST
+                      ? move_take(heap, info.size_bytes, size_bytes, level)
+                      : hhi_heap_alloc(heap, size_bytes, hhi_level_try(level, HHI_TRY_AT_HAND));
     if (moved == NULL) {
         // Shrinking can always be done: the block is large enough as it is.
         *result = size_bytes <= info.size_bytes ? block : NULL;

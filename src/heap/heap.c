@@ -118,6 +118,20 @@ account_run(size_t size_bytes, uint32_t clean_granules)
         hhi_growth_count(clean_bytes);
 }
 
+// A second try comes after memory was given back, and asks for no more than it needs.
+static enum hhi_run_ask
+try_asks(unsigned level, unsigned attempt)
+{
+    switch (hhi_level_tries(level)) {
+    case HHI_TRY_AT_HAND:
+        return HHI_ASK_NOTHING;
+    case HHI_TRY_LAST:
+        return HHI_ASK_NEEDED;
+    default:
+        return attempt == 0 ? HHI_ASK_MORE : HHI_ASK_NEEDED;
+    }
+}
+
 struct hhi_slab *
 hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
@@ -128,8 +142,9 @@ hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     uint32_t clean_granules;
     struct hhi_slab *slab;
     for (unsigned attempt = 0;; attempt++) {
-        slab = hhi_slab_carve(heap, class_index, heap_is_executable(heap), &clean_granules);
-        if (slab != NULL || !hhi_limit_retry(level, attempt))
+        slab = hhi_slab_carve(heap, class_index, heap_is_executable(heap), try_asks(level, attempt),
+                              &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt, size_bytes))
             break;
     }
     if (slab == NULL) {
@@ -187,8 +202,8 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     struct hhi_slab *slab;
     for (unsigned attempt = 0;; attempt++) {
         slab = hhi_slab_carve_large(heap, size_bytes, alignment, heap_is_executable(heap),
-                                    &clean_granules);
-        if (slab != NULL || !hhi_limit_retry(level, attempt))
+                                    try_asks(level, attempt), &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt, run_bytes))
             break;
     }
     if (slab == NULL) {
@@ -205,7 +220,18 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     return (void *)hhi_slab_base(slab);
 }
 
-bool
+// One try to grow a run. As hhi_run_extend.
+static int
+run_extend(struct hh_heap *heap, struct hhi_slab *slab, size_t new_bytes, uint32_t *clean_granules)
+{
+    // Under the heap's lock, since a census reads the size.
+    hhi_lock_enter(&heap->lock);
+    int result = hhi_slab_extend_large(slab, new_bytes, clean_granules);
+    hhi_lock_leave(&heap->lock);
+    return result;
+}
+
+int
 hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
 {
     // relaxed (both): the caller has the live block.
@@ -215,19 +241,22 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     uint32_t clean_granules;
     // What can not fit the window has more granules than their number can tell.
     if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
-        return false;
+        return -ENOMEM;
     hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
-        return false;
-    // Under the heap's lock, since a census reads the size.
-    hhi_lock_enter(&heap->lock);
-    bool done = hhi_slab_extend_large(slab, new_bytes, &clean_granules);
-    hhi_lock_leave(&heap->lock);
-    if (done)
+        return -ENOMEM;
+    int result;
+    for (unsigned attempt = 0;; attempt++) {
+        result = run_extend(heap, slab, new_bytes, &clean_granules);
+        if (result == 0 || result == -EEXIST ||
+            !hhi_limit_retry(level, attempt, new_bytes - old_bytes))
+            break;
+    }
+    if (result == 0)
         account_run(new_bytes - old_bytes, clean_granules);
     else
         hhi_budget_discharge(&heap->budget, new_bytes - old_bytes);
-    return done;
+    return result;
 }
 
 void
@@ -342,7 +371,7 @@ hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
 static hh_status
 executable_pages_ask(void)
 {
-    struct hhi_run_request request = {1, 1, true};
+    struct hhi_run_request request = {1, 1, true, HHI_ASK_MORE};
     struct hhi_run run;
     if (!hhi_run_alloc(&request, &run))
         return run.refusal == -EACCES || run.refusal == -EPERM ? HH_E_ACCESS_DENIED

@@ -13,8 +13,8 @@
 // refused. *zeroed: the block reads as zero.
 void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                            unsigned level, bool *zeroed);
-// Grow a live large block in place.
-bool hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
+// Grow a live large block in place. As hhi_run_extend; tried again as the level allows.
+int hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
 // End a large block whose live mark the caller has taken.
 void hhi_heap_free_large(struct hhi_slab *slab);
 // The same without telling the sweeper.

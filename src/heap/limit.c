@@ -24,7 +24,7 @@ static struct {
     struct hhi_budget process;
     _Atomic(uintptr_t) reserve;            // RESERVE_* or the mapping's address  [LM-1]
     _Atomic(uint64_t) reserve_gone_ms;     // when it was given up; any thread
-    _Atomic(size_t (*)(void)) purge;       // NULL = nothing to purge; any thread
+    _Atomic(size_t (*)(size_t)) purge;     // NULL = nothing to purge; any thread
     const struct hhi_limit_system *system; // set while one thread runs
 } limit_state HH_START_STATE = {.system = &limit_real_system};
 
@@ -63,7 +63,7 @@ system_now_ms(void)
 static unsigned
 limit_known_level(unsigned level)
 {
-    return level <= HHI_LEVEL_PROCESS ? level : HHI_LEVEL_TASK;
+    return hhi_level_try(level, HHI_TRY_ALL);
 }
 
 // The count a request of this level may reach; SIZE_MAX = no limit.
@@ -132,24 +132,26 @@ limit_is_hopeless(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 }
 
 static void
-limit_purge(void)
+limit_purge(size_t refused_bytes)
 {
     // relaxed: the pointer leads to code, which is always there.
-    size_t (*purge)(void) = hh_load_relaxed(&limit_state.purge);
+    size_t (*purge)(size_t) = hh_load_relaxed(&limit_state.purge);
     if (purge != NULL)
-        (void)purge();
+        (void)purge(refused_bytes);
 }
 
 static void
-limit_wait(unsigned attempt)
+limit_wait(unsigned attempt, size_t refused_bytes)
 {
     limit_state.system->wait(limit_wait_ms[attempt - 2]);
-    limit_purge();
+    limit_purge(refused_bytes);
 }
 
 enum hhi_limit_step
 hhi_limit_next_step(unsigned level, unsigned attempt)
 {
+    if (hhi_level_tries(level) != HHI_TRY_ALL)
+        return HHI_LIMIT_REFUSE;
     if (attempt == 0)
         return HHI_LIMIT_PURGE;
     if (limit_known_level(level) != HHI_LEVEL_PROCESS)
@@ -163,7 +165,8 @@ hhi_limit_next_step(unsigned level, unsigned attempt)
 HH_SLOW static bool
 limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 {
-    if (limit_is_hopeless(heap_budget, bytes, level))
+    unsigned known_level = limit_known_level(level);
+    if (limit_is_hopeless(heap_budget, bytes, known_level))
         return false;
     size_t overdraft_bytes = 0;
     for (unsigned attempt = 0;; attempt++) {
@@ -171,16 +174,16 @@ limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
         case HHI_LIMIT_REFUSE:
             return false;
         case HHI_LIMIT_PURGE:
-            limit_purge();
+            limit_purge(0);
             break;
         case HHI_LIMIT_RESERVE:
             overdraft_bytes = HHI_LIMIT_RESERVE_BYTES;
             break;
         case HHI_LIMIT_WAIT:
-            limit_wait(attempt);
+            limit_wait(attempt, 0);
             break;
         }
-        if (limit_count_both(heap_budget, bytes, level, overdraft_bytes))
+        if (limit_count_both(heap_budget, bytes, known_level, overdraft_bytes))
             return true;
     }
 }
@@ -188,8 +191,7 @@ limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 bool
 hhi_budget_charge(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 {
-    level = limit_known_level(level);
-    if (hh_unlikely(!limit_count_both(heap_budget, bytes, level, 0)))
+    if (hh_unlikely(!limit_count_both(heap_budget, bytes, limit_known_level(level), 0)))
         return limit_charge_slow(heap_budget, bytes, level);
     hhi_limit_refill_reserve();
     return true;
@@ -266,26 +268,26 @@ hhi_limit_read(struct hhi_budget_reading *reading)
 }
 
 void
-hhi_limit_set_purge(size_t (*purge)(void))
+hhi_limit_set_purge(size_t (*purge)(size_t refused_bytes))
 {
     // relaxed: the pointer leads to code, which is always there.
     hh_store_relaxed(&limit_state.purge, purge);
 }
 
 bool
-hhi_limit_retry(unsigned level, unsigned attempt)
+hhi_limit_retry(unsigned level, unsigned attempt, size_t refused_bytes)
 {
     switch (hhi_limit_next_step(level, attempt)) {
     case HHI_LIMIT_REFUSE:
         return false;
     case HHI_LIMIT_PURGE:
-        limit_purge();
+        limit_purge(refused_bytes);
         return true;
     case HHI_LIMIT_RESERVE:
         (void)hhi_limit_release_reserve();
         return true;
     case HHI_LIMIT_WAIT:
-        limit_wait(attempt);
+        limit_wait(attempt, refused_bytes);
         return true;
     }
     return false;

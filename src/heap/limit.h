@@ -14,7 +14,8 @@
  *   process        served                  purge, retry; then the reserve; then up to three more
  *                                          tries within 50 ms; then fail
  *
- * Purging means handing retained free memory back, which is done before anybody is refused. Blocks
+ * Purging means handing retained free memory back, which is done before anybody is refused: free runs, and
+ * slabs without a block, the asking thread's own as well (hhi_sweep_retained). Blocks
  * that other threads have freed in the slabs of a thread that is alive but does not allocate are
  * not retained memory: only that thread collects them, until then they stay counted. A request
  * that could not fit even an empty budget is refused at once, without purging.
@@ -54,6 +55,32 @@
 
 // Levels of EMemoryCriticalLevel; anything else counts as task.
 enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
+
+/*
+ * How often a request is tried; part of a level inside of the library, which asks for one request of its
+ * caller in several ways. A host's level has nothing of it but by intent: see hhi_level_tries.
+ */
+enum {
+    HHI_TRY_ALL = 0,            // as the level allows
+    HHI_TRY_LAST = 0x5A5A00,    // once, for what is needed only, without purging
+    HHI_TRY_AT_HAND = 0x5A5B00, // once, for memory that neither the kernel nor a purge has to give
+};
+
+static inline unsigned
+hhi_level_tries(unsigned level)
+{
+    unsigned tries = level & ~3u;
+    return tries == HHI_TRY_LAST || tries == HHI_TRY_AT_HAND ? tries : HHI_TRY_ALL;
+}
+
+// The level with other tries.
+static inline unsigned
+hhi_level_try(unsigned level, unsigned tries)
+{
+    if (hhi_level_tries(level) != HHI_TRY_ALL)
+        level &= 3u;
+    return (level <= HHI_LEVEL_PROCESS ? level : HHI_LEVEL_TASK) | tries;
+}
 
 enum {
     HHI_LIMIT_RESERVE_BYTES = 1 << 20,
@@ -98,7 +125,8 @@ hh_status hhi_set_memory_limits(size_t soft_bytes, size_t hard_bytes);
 void hhi_limit_read(struct hhi_budget_reading *reading);
 
 // What gives retained memory back: returns the bytes, discharges them itself, must not charge.
-void hhi_limit_set_purge(size_t (*purge)(void));
+// refused_bytes: what the kernel has refused in one piece; 0: a limit is reached.
+void hhi_limit_set_purge(size_t (*purge)(size_t refused_bytes));
 
 // What to do after failed attempt number attempt (0 = the first).
 enum hhi_limit_step {
@@ -112,11 +140,11 @@ enum hhi_limit_step hhi_limit_next_step(unsigned level, unsigned attempt);
 /*
  * The same policy for a kernel that refuses memory:
  *     for (unsigned attempt = 0; !commit(...); attempt++)
- *         if (!hhi_limit_retry(level, attempt))
+ *         if (!hhi_limit_retry(level, attempt, bytes))
  *             return NULL;
  * Does what hhi_limit_next_step says; false = refuse.
  */
-bool hhi_limit_retry(unsigned level, unsigned attempt);
+bool hhi_limit_retry(unsigned level, unsigned attempt, size_t refused_bytes);
 
 // From now on a reserve is wanted: map it. Failure is silent; a later refill tries again.
 void hhi_limit_prepare_reserve(void);

@@ -22,6 +22,8 @@ enum {
 };
 // So much must have become unused before a thread is worth having.
 #define NOTE_STARTS_BYTES ((size_t)1 << 20)
+// What is smaller is not refused because slabs of one granule lie about.
+#define SMALL_ONES_MAKE_BYTES ((size_t)1 << 20)
 #define PORTION_BYTES ((size_t)1 << 20) // purged at a time by a thread that has other things to do
 
 static struct {
@@ -51,7 +53,8 @@ stamp_is_old(const struct sweep_pass *pass, uint32_t stamp_ms)
 
 // ---- Shared slabs -------------------------------------------------------------------------------
 
-// A slab in our hands: nobody owns it, no list holds it, we have its token.
+// A slab in our hands: nobody owns it, no list holds it, we have its token. budget NULL: no pages inside
+// of it are given back.
 static void
 shared_slab_purge(struct hhi_slab *slab, struct hhi_purge_budget *budget)
 {
@@ -63,8 +66,12 @@ shared_slab_purge(struct hhi_slab *slab, struct hhi_purge_budget *budget)
         hhi_heap_retire_slab(slab);
         return;
     }
-    slab->head_fresh = false;
-    hhi_slab_purge_within(slab, budget);
+    if (budget != NULL) {
+        slab->head_fresh = false;
+        hhi_slab_purge_within(slab, budget);
+    } else {
+        hhi_slab_set_look(slab, HHI_LOOK_NEXT);
+    }
     hhi_heap_return_shared(slab);
 }
 
@@ -303,10 +310,8 @@ sweep_free_runs(void)
 }
 
 static void
-heap_release_kept(void *arg, struct hh_heap *heap)
+heap_release_kept(struct hh_heap *heap)
 {
-    (void)arg;
-    // Caches leave the list only when their heap ends; it would have to leave the list of heaps first.
     hhi_lock_enter(&heap->lock);
     struct hhi_cache *cache = heap->caches;
     hhi_lock_leave(&heap->lock);
@@ -317,11 +322,56 @@ heap_release_kept(void *arg, struct hh_heap *heap)
     (void)hhi_kept_runs_release(heap, NULL, NULL);
 }
 
-size_t
-hhi_sweep_retained(void)
+static bool
+shared_slab_is_touched(void *arg, struct hhi_slab *slab)
 {
-    hhi_heap_for_each(heap_release_kept, NULL);
-    return sweep_free_runs();
+    (void)arg;
+    // relaxed: a hint. Nobody but others frees blocks of a slab without owner.
+    return (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
+}
+
+// Retire the shared slabs of a heap whose blocks were all freed; the rest is left as it is.
+static void
+heap_retire_shared(struct hh_heap *heap)
+{
+    struct hhi_slab *next, *slab;
+    // relaxed: a hint.
+    if (hh_load_relaxed(&heap->shared_count) == 0)
+        return;
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        slab = hhi_heap_take_shared_if(heap, class_index, shared_slab_is_touched, NULL);
+        for (; slab != NULL; slab = next) {
+            next = slab->next;
+            shared_slab_purge(slab, NULL);
+        }
+    }
+}
+
+static void
+give_back_own(void *arg, struct hhi_cache *cache)
+{
+    hhi_cache_give_back(cache, *(const bool *)arg);
+}
+
+size_t
+hhi_sweep_retained(size_t refused_bytes)
+{
+    struct hhi_thread *self = hhi_self;
+    struct sweep_pass pass = {.now_ms = HHI_RUN_ALL};
+    bool small_ones = refused_bytes == 0 || (refused_bytes >= SMALL_ONES_MAKE_BYTES &&
+                                             hhi_run_region_can_hold(refused_bytes));
+    // It keeps other threads from ending the heaps of our caches, and heaps in their list.
+    hhi_lock_enter(&sweep.lock);
+    if (hhi_thread_is_real(self) && hhi_thread_is_mended(self))
+        hhi_thread_for_each_cache(self, give_back_own, &small_ones);
+    pass_orphans(&pass);
+    for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
+        heap_release_kept(heap);
+        heap_retire_shared(heap);
+    }
+    size_t purged_bytes = sweep_free_runs();
+    hhi_lock_leave(&sweep.lock);
+    return purged_bytes;
 }
 
 bool

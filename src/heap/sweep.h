@@ -37,8 +37,15 @@ void hhi_sweep_note(size_t size_bytes);
 size_t hhi_sweep_all(void);
 // Whether a sweep comes by itself some time after memory has become unused.
 bool hhi_sweep_comes(void);
-// Give back what is free now, without looking into slabs that are in use. Returns bytes.
-size_t hhi_sweep_retained(void);
+/*
+ * For who is about to be refused memory: retire all slabs that hold no block, the calling thread's own,
+ * those it is about to learn of from its inboxes, those of threads that ended, and what other threads
+ * keep; give back what is free then. Pages inside of slabs that are in use are left alone. Returns bytes.
+ * refused_bytes: what the kernel has refused, in one piece, 0: a limit is reached. Of its own slabs of
+ * small blocks a thread keeps the last empty one of each class where they can not make that piece: else
+ * a thread that is refused something large would be refused everything from then on.
+ */
+size_t hhi_sweep_retained(size_t refused_bytes);
 // Give back free runs.
 void hhi_sweep_runs(struct hhi_purge_budget *budget);
 // Give back free pages inside shared slabs of a heap, as hhi_cache_purge_stale does. Any thread,

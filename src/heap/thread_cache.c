@@ -377,7 +377,7 @@ cache_release_kept(struct hhi_cache *cache)
 
 /*
  * A new slab. First, slabs that other threads have emptied go back, in which the new one may be
- * made; all of them, if there is no other memory.
+ * made; all of them, if there is no other memory (hhi_cache_give_back, by who is about to be refused).
  */
 static struct hhi_slab *
 cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
@@ -391,16 +391,14 @@ cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
     // What is kept for other classes goes before memory is taken from elsewhere.
     cache_release_kept(cache);
     slab = hhi_heap_carve(cache->heap, class_index, level);
-    if (slab == NULL && !hhi_inbox_is_empty(cache)) {
-        hhi_cache_drain(cache);
-        cache_release_kept(cache);
-        slab = cache_pop_partial(cache, class_index);
-        if (slab != NULL)
-            return slab;
-        slab = hhi_heap_carve(cache->heap, class_index, level);
-    }
-    if (slab != NULL)
+    if (slab != NULL) {
         cache_adopt(cache, slab);
+    } else {
+        // What was collected meanwhile, from this thread's inbox and from threads that ended.
+        slab = cache_pop_partial(cache, class_index);
+        if (slab == NULL)
+            slab = cache_adopt_shared(cache, class_index);
+    }
     hhi_growth_check(cache);
     return slab;
 }
@@ -560,6 +558,22 @@ hhi_cache_share_all(struct hhi_cache *cache)
                 hhi_heap_share_slab(slab);
         }
     }
+}
+
+void
+hhi_cache_give_back(struct hhi_cache *cache, bool small_ones)
+{
+    hhi_cache_drain(cache);
+    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+        struct hhi_slab *slab = hhi_bin_slab(&cache->bins[class_index]);
+        if (slab == NULL || (!small_ones && hhi_class_granules(class_index) == 1) ||
+            hhi_slab_count_live(slab) != 0)
+            continue;
+        bin_unload(cache, class_index);
+        if (slab->state == HHI_SLAB_PARTIAL && slab_disown(cache, slab))
+            (void)hhi_heap_retire_unnoted(slab);
+    }
+    (void)hhi_kept_release_own(cache);
 }
 
 size_t

@@ -234,6 +234,9 @@ void hhi_cache_drain(struct hhi_cache *cache);
 void hhi_cache_share_all(struct hhi_cache *cache);
 // Give back the free pages inside the cache's slabs, and its empty slabs. Returns bytes.
 size_t hhi_cache_purge(struct hhi_cache *cache);
+// Retire all slabs that hold no block, but, unless small_ones, those of one granule from which blocks were
+// just taken. At any moment between two steps of the owner's thread.
+void hhi_cache_give_back(struct hhi_cache *cache, bool small_ones);
 // Give back free pages inside partial slabs in which they were not looked for since the last use or
 // the last large number of frees. Goes on where the last call's budget was spent.
 void hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget);

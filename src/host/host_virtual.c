@@ -83,7 +83,7 @@ alloc_result(enum hhi_vm_status status)
 static bool
 alloc_try_again(enum hhi_vm_status status, uint32_t level, unsigned attempt)
 {
-    return status == HHI_VM_NO_MEMORY && hhi_limit_retry(level, attempt);
+    return status == HHI_VM_NO_MEMORY && hhi_limit_retry(level, attempt, SIZE_MAX);
 }
 
 static hh_hresult

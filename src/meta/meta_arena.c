@@ -16,6 +16,7 @@ static struct {
     _Atomic size_t mapped_bytes;             // written under lock, read by anyone
     _Atomic(struct hhi_meta_chunk *) oldest; // [MA-1]
     struct hhi_meta_chunk *newest;           // under lock
+    bool refused;                            // a chunk, the last time; under lock
 } meta HH_START_STATE;
 
 // A chunk whose granule of HHI_META_ALIGNMENT nobody shares. 0 without memory.
@@ -63,14 +64,16 @@ meta_grow(size_t size_bytes)
     size_t needed_bytes = hh_align_up(size_bytes + HH_CACHE_LINE_BYTES + HHI_META_OVERREAD_BYTES,
                                       hhi_os_page_bytes());
     size_t chunk_bytes = mapped_bytes == 0 ? META_FIRST_CHUNK_BYTES : META_CHUNK_BYTES;
-    if (chunk_bytes < needed_bytes)
+    if (chunk_bytes < needed_bytes || meta.refused)
         chunk_bytes = needed_bytes;
     uintptr_t chunk = chunk_map(chunk_bytes);
     if (chunk == 0 && chunk_bytes > needed_bytes) {
-        // A small address space may refuse a whole chunk and still have what is needed.
+        // A small address space may refuse a whole chunk and still have what is needed. That is asked
+        // for at once the next time: each refusal costs its requests one call, not two.
         chunk_bytes = needed_bytes;
         chunk = chunk_map(chunk_bytes);
     }
+    meta.refused = chunk == 0;
     if (chunk == 0)
         return false;
     // relaxed: a statistic.

@@ -46,7 +46,11 @@ static struct {
     _Atomic uint32_t region_count; // only grows; under the lock
     uint32_t next_granule;         // where the next region is tried
     struct region *spare;          // a record whose region could not be made
-    uint32_t step_limit; // no region larger than this is tried unless needed; 0 = no limit
+    uint32_t held_first;           // reserved for a region that could not be made
+    uint32_t held_granules;        // 0: nothing
+    uint32_t step_limit;    // no region larger than this is tried unless needed; 0 = no limit
+    bool pages_refused;     // since something was given up for want of pages
+    bool addresses_refused; // since address space was last had
     size_t reserved_granules;
     size_t committed_granules;
     _Atomic size_t dirty_granules; // written under lock, read by anyone
@@ -194,10 +198,12 @@ region_record(uint32_t granules)
         return spare;
     }
     size_t map_bytes = (granules + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t);
-    struct region *region = hhi_meta_alloc(sizeof *region);
-    char *maps = hhi_meta_alloc(2 * map_bytes + granules * sizeof(uint32_t));
-    if (region == NULL || maps == NULL)
+    size_t record_bytes = hh_align_up(sizeof(struct region), HH_CACHE_LINE_BYTES);
+    char *maps = hhi_meta_alloc(record_bytes + 2 * map_bytes + granules * sizeof(uint32_t));
+    if (maps == NULL)
         return NULL;
+    struct region *region = (struct region *)(void *)maps;
+    maps += record_bytes;
     region->free_map = (uint64_t *)(void *)maps;
     region->dirty_map = (uint64_t *)(void *)(maps + map_bytes);
     region->freed_ms = (uint32_t *)(void *)(maps + 2 * map_bytes);
@@ -252,9 +258,10 @@ granules_release(uint32_t first, uint32_t granules)
     hhi_os_release((void *)hhi_granule_address(first), (size_t)granules << HHI_GRANULE_SHIFT);
 }
 
-// Reserve the addresses of a released region again, if one fits.
+// Reserve the addresses of a released region again, if one fits. *refused: granules that the kernel
+// would not reserve, or 0.
 static struct region *
-region_revive(uint32_t granules, bool executable)
+region_revive(uint32_t granules, bool executable, uint32_t *refused)
 {
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
@@ -268,8 +275,10 @@ region_revive(uint32_t granules, bool executable)
                                          (size_t)region->granules << HHI_GRANULE_SHIFT);
         if (result == -EEXIST)
             continue;
-        if (result < 0)
-            return NULL; // refused once is refused for all of them
+        if (result < 0) {
+            *refused = region->granules; // refused once is refused for all of them
+            return NULL;
+        }
         if (region_start(region, index, executable))
             return region;
         granules_release(region->first, region->granules);
@@ -277,23 +286,28 @@ region_revive(uint32_t granules, bool executable)
     return NULL;
 }
 
-// Make a region of what was just reserved; gives it back without memory for the records.
-static struct region *
-region_create(uint32_t first, uint32_t granules, bool executable)
+static void
+held_release(void)
 {
+    if (runs.held_granules != 0)
+        granules_release(runs.held_first, runs.held_granules);
+    runs.held_granules = 0;
+}
+
+// Make a region of what is held; without memory for its tables it stays held.
+static struct region *
+region_create(struct region *region, bool executable)
+{
+    uint32_t first = runs.held_first, granules = runs.held_granules;
     // relaxed: written under the lock, which is held.
     uint32_t index = hh_load_relaxed(&runs.region_count);
-    struct region *region = region_record(granules);
-    if (region != NULL) {
-        region->first = first;
-        region->granules = granules;
-    }
-    if (region == NULL || !hhi_window_cover((size_t)first + granules) ||
-        !region_start(region, index, executable)) {
+    region->first = first;
+    region->granules = granules;
+    if (!hhi_window_cover((size_t)first + granules) || !region_start(region, index, executable)) {
         runs.spare = region;
-        granules_release(first, granules);
         return NULL;
     }
+    runs.held_granules = 0;
     if (runs.next_granule < first + granules)
         runs.next_granule = first + granules;
     *region_slot(index) = region;
@@ -302,46 +316,71 @@ region_create(uint32_t first, uint32_t granules, bool executable)
     return region;
 }
 
-/*
- * Reserve *granules, or else only what is needed: a refusal costs two calls. The steps become
- * smaller with each refusal and larger again with each success.
- */
-static int
-region_reserve_step(uint32_t *granules, uint32_t needed, uint32_t *first)
+// The steps become smaller with each refusal and larger again with each success.
+static void
+step_refused(uint32_t granules)
 {
-    uint32_t step = *granules;
-    if (runs.step_limit != 0 && step > runs.step_limit)
-        step = runs.step_limit;
-    *granules = step < needed ? needed : step;
-    int result = region_reserve(*granules, first);
-    if (result == 0) {
-        if (runs.step_limit != 0 && *granules >= runs.step_limit)
-            runs.step_limit = *granules > UINT32_MAX / 2 ? 0 : *granules * 2;
-        return 0;
-    }
-    uint32_t half = (uint32_t)hh_align_up(*granules / 2, HHI_GRANULES_PER_MIB);
+    uint32_t half = (uint32_t)hh_align_up(granules / 2, HHI_GRANULES_PER_MIB);
     if (runs.step_limit == 0 || half < runs.step_limit)
         runs.step_limit = half;
-    if (*granules == needed)
-        return result;
-    *granules = needed;
-    return region_reserve(needed, first);
 }
 
-// A new region with room for count granules, and for more if the system grants it.
-static struct region *
-region_add(uint32_t count, bool executable)
+static void
+step_granted(uint32_t granules)
 {
-    uint32_t needed = (uint32_t)hh_align_up(count, HHI_GRANULES_PER_MIB);
-    uint32_t granules = region_default_granules(), first = 0;
+    if (runs.step_limit != 0 && granules >= runs.step_limit)
+        runs.step_limit = granules > UINT32_MAX / 2 ? 0 : granules * 2;
+}
+
+// Reserve and hold granules, or else only what is needed; refused: so many were just refused.
+static bool
+region_hold(uint32_t granules, uint32_t needed, uint32_t refused)
+{
+    if (runs.held_granules >= needed)
+        return true;
+    held_release();
+    if (refused == 0) {
+        if (region_reserve(granules, &runs.held_first) == 0) {
+            step_granted(granules);
+            runs.held_granules = granules;
+            return true;
+        }
+        refused = granules;
+    }
+    step_refused(refused);
+    if (refused <= needed || region_reserve(needed, &runs.held_first) != 0)
+        return false;
+    runs.held_granules = needed;
+    return true;
+}
+
+/*
+ * A new region with room for count granules, and for more if that is asked for and granted: two calls
+ * if it is not. Its record comes first: without memory for that nothing is reserved in vain.
+ */
+static struct region *
+region_add(uint32_t count, bool executable, enum hhi_run_ask ask)
+{
+    uint32_t needed = (uint32_t)hh_align_up(count, HHI_GRANULES_PER_MIB), refused = 0;
+    uint32_t granules = ask == HHI_ASK_MORE ? region_default_granules() : needed;
+    if (runs.step_limit != 0 && granules > runs.step_limit)
+        granules = runs.step_limit;
     if (granules < needed)
         granules = needed;
-    struct region *region = region_revive(granules, executable);
+    struct region *region = NULL;
+    if (runs.held_granules < needed)
+        region = region_revive(granules, executable, &refused);
     // relaxed: written under the lock, which is held.
-    if (region != NULL || hh_load_relaxed(&runs.region_count) == REGIONS_MAX ||
-        region_reserve_step(&granules, needed, &first) != 0)
-        return region;
-    return region_create(first, granules, executable);
+    if (region == NULL && hh_load_relaxed(&runs.region_count) < REGIONS_MAX) {
+        struct region *record =
+            region_record(granules > runs.held_granules ? granules : runs.held_granules);
+        if (record != NULL && !region_hold(granules, needed, refused))
+            runs.spare = record;
+        else if (record != NULL)
+            region = region_create(record, executable);
+    }
+    runs.addresses_refused = region == NULL;
+    return region;
 }
 
 // Granules [from, end) were just committed, for slabs or not (I4).
@@ -441,6 +480,22 @@ region_take(struct region *region, uint32_t at, uint32_t count)
     return count - dirty;
 }
 
+// Address space that is not even in part committed, and more than the next request is likely to need.
+static void
+regions_release_unused(void)
+{
+    uint32_t usual = region_default_granules();
+    if (runs.held_granules > usual)
+        held_release();
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count; index++) {
+        struct region *region = *region_slot(index);
+        if (region->active && region->committed_granules == 0 && region->granules > usual)
+            region_release(region);
+    }
+}
+
 static bool
 region_alloc(struct region *region, const struct hhi_run_request *request, struct hhi_run *run)
 {
@@ -455,6 +510,7 @@ region_alloc(struct region *region, const struct hhi_run_request *request, struc
         return false;
     int result = region_commit(region, at + request->count, request->count <= HUGE_RUN_GRANULES);
     if (result != 0) {
+        runs.pages_refused = true;
         run->refusal = result;
         return false;
     }
@@ -477,7 +533,7 @@ bool
 hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
     bool done = false;
-    run->refusal = 0;
+    run->refusal = request->ask == HHI_ASK_NOTHING ? -ENOMEM : 0;
     hhi_lock_enter(&runs.lock);
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
@@ -485,31 +541,31 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
         done = region_alloc(*region_slot(index), request, run);
     if (!done && run->refusal == 0 && request->count <= hhi_window.granules) {
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
-        struct region *region = region_add(needed, request->executable);
+        struct region *region = region_add(needed, request->executable, request->ask);
         done = region != NULL && region_alloc(region, request, run);
-        // Reserved, but its pages are refused: do not keep the addresses.
-        if (region != NULL && !done && region->free_granules == region->granules)
-            region_release(region);
     }
+    if (!done && request->ask == HHI_ASK_NEEDED)
+        regions_release_unused();
     hhi_lock_leave(&runs.lock);
     return done;
 }
 
-bool
+int
 hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules)
 {
-    bool done = false;
+    int result = -EEXIST;
     hhi_lock_enter(&runs.lock);
     struct region *region = region_of_granule(first);
     uint32_t at = first - region->first + count;
     if (more <= region->granules && at <= region->granules - more &&
-        map_next(region->free_map, at, at + more, false) == at + more &&
-        region_commit(region, at + more, false) == 0) {
+        map_next(region->free_map, at, at + more, false) == at + more)
+        result = region_commit(region, at + more, false);
+    if (result == 0)
         *clean_granules = region_take(region, at, more);
-        done = true;
-    }
+    else if (result != -EEXIST)
+        runs.pages_refused = true;
     hhi_lock_leave(&runs.lock);
-    return done;
+    return result;
 }
 
 void
@@ -633,11 +689,61 @@ region_purge(struct region *region, uint64_t now_ms, uint32_t decay_ms, size_t l
     return purged_bytes;
 }
 
+/*
+ * Pages were refused: those of the free end of a region count for the kernel as data, and as memory
+ * that was promised, as long as they are accessible. The caller has purged them. False: refused, too.
+ */
+static bool
+region_uncommit_end(struct region *region)
+{
+    uint32_t end = region->committed_granules;
+    if (!region->active || end == 0)
+        return true;
+    while (end > 0 && map_test(region->free_map, end - 1) && !map_test(region->dirty_map, end - 1))
+        end--;
+    end = (uint32_t)hh_align_up(region->first + end, COMMIT_STEP_GRANULES) - region->first;
+    if (end + COMMIT_STEP_GRANULES > region->committed_granules)
+        return true;
+    uint32_t count = region->committed_granules - end;
+    uintptr_t from = hhi_granule_address(region->first + end);
+    size_t size_bytes = (size_t)count << HHI_GRANULE_SHIFT;
+    hhi_region_record_set_committed(&region->record, from);
+    if (hhi_os_protect((void *)from, size_bytes, HHI_ACCESS_NONE) != 0) {
+        hhi_region_record_set_committed(&region->record, from + size_bytes);
+        return false;
+    }
+    if (region->huge_end > end)
+        region_move_huge(region, end, end, false);
+    runs.committed_granules -= count;
+    region->committed_granules = end;
+    return true;
+}
+
+static void
+regions_uncommit_ends(void)
+{
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count && region_uncommit_end(*region_slot(index)); index++)
+        continue;
+    runs.pages_refused = false;
+}
+
+// An idle process keeps one region reserved; it costs no memory. One that is not committed yet is kept
+// for the request that could not have its pages, unless it is addresses that are wanted.
+static bool
+region_is_worth_keeping(const struct region *region, uint64_t now_ms, bool first)
+{
+    if (region->committed_granules == 0 && now_ms == HHI_RUN_ALL)
+        return !runs.addresses_refused;
+    return first && !region->executable;
+}
+
 size_t
 hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
 {
     size_t purged_bytes = 0;
-    bool keep_one = true; // an idle process keeps one region reserved; it costs no memory
+    bool keep_one = true;
     hhi_lock_enter(&runs.lock);
     // relaxed: written under the lock, which is held; regions added meanwhile can wait.
     uint32_t count = hh_load_relaxed(&runs.region_count);
@@ -647,11 +753,13 @@ hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
         region_purge_huge(region, now_ms, decay_ms);
         if (region->active && region->free_granules == region->granules &&
             region->dirty_granules == 0) {
-            if (!keep_one || region->executable)
+            if (!region_is_worth_keeping(region, now_ms, keep_one))
                 region_release(region);
             keep_one = false;
         }
     }
+    if (runs.pages_refused && now_ms == HHI_RUN_ALL)
+        regions_uncommit_ends();
     hhi_lock_leave(&runs.lock);
     return purged_bytes;
 }
@@ -663,6 +771,21 @@ hhi_run_had_huge_pages(void)
 {
     // relaxed: see where it is stored.
     return hh_load_relaxed(&runs.had_huge_pages);
+}
+
+bool
+hhi_run_region_can_hold(size_t size_bytes)
+{
+    bool can = false;
+    hhi_lock_enter(&runs.lock);
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count);
+    for (uint32_t index = 0; index < count && !can; index++) {
+        const struct region *region = *region_slot(index);
+        can = region->active && size_bytes >> HHI_GRANULE_SHIFT <= region->granules;
+    }
+    hhi_lock_leave(&runs.lock);
+    return can;
 }
 
 size_t

@@ -47,17 +47,30 @@ struct hhi_run {
     int refusal;             // where there is no run: -errno with which pages were refused, or 0
 };
 
-// What hhi_run_alloc is asked for.
-struct hhi_run_request {
-    uint32_t count;     // granules, at least 1
-    uint32_t alignment; // the first granule's address is a multiple of that many granules
-    bool executable;    // from regions whose pages may hold code
+/*
+ * What the kernel may be asked for. Who is refused gives memory back and tries again; all tries of one
+ * request together make at most four calls that map, unmap or protect (docs/adr/0028-*).
+ */
+enum hhi_run_ask {
+    HHI_ASK_MORE,    // address space for later requests as well, else what is needed: a first try
+    HHI_ASK_NEEDED,  // what is needed only: a second try, or one that can be done without
+    HHI_ASK_NOTHING, // neither addresses nor pages: just this has been refused
 };
 
-// False when the system or the window has no room.
+// What hhi_run_alloc is asked for.
+struct hhi_run_request {
+    uint32_t count;       // granules, at least 1
+    uint32_t alignment;   // the first granule's address is a multiple of that many granules
+    bool executable;      // from regions whose pages may hold code
+    enum hhi_run_ask ask; // of the kernel
+};
+
+// False when the system or the window has no room. What a refused first try has reserved is kept for
+// the next; a refused HHI_ASK_NEEDED keeps no more than a region of the usual size.
 bool hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run);
-// Take the more granules behind a run as well, if they are free. *clean_granules as above.
-bool hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules);
+// Take the more granules behind a run as well. 0; -EEXIST if they are not free; -errno if their pages
+// are refused. *clean_granules as above.
+int hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules);
 // Give granules back. Their contents may be dirty.
 void hhi_run_free(uint32_t first, uint32_t count);
 
@@ -79,6 +92,9 @@ hhi_stamp_is_due(uint32_t stamp_ms, uint64_t now_ms, uint32_t decay_ms)
  * that are empty. Returns the bytes that were dirty. At most limit_bytes, as near as granules allow.
  */
 size_t hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes);
+
+// Whether a region is large enough for so many bytes, if it were free.
+bool hhi_run_region_can_hold(size_t size_bytes);
 
 struct hhi_run_stats {
     size_t regions;

@@ -135,7 +135,12 @@ hhi_window_cover(size_t limit)
     if (limit > hhi_window.granules)
         limit = hhi_window.granules;
     struct tables_extent old = tables_extent(from), new = tables_extent(limit);
-    if (!range_commit(old.records_end, new.records_end) || !range_commit(new.begin, new.end))
+    static size_t half_done
+        HH_START_STATE; // under the run lock: a refused try is not made from the first again
+    if (half_done != limit && !range_commit(old.records_end, new.records_end))
+        return false;
+    half_done = limit;
+    if (!range_commit(new.begin, new.end))
         return false;
     // order: release [WN-1] the tables are writable.
     hh_store_release(&covered, limit);

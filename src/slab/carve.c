@@ -145,17 +145,19 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
 
 // A run of granules; what waits in limbo is released first if it is much, or if there is no other.
 static bool
-carve_run(const struct hhi_run_request *request, struct hhi_run *run)
+carve_run(struct hhi_run_request *request, struct hhi_run *run)
 {
     hhi_limbo_advance(false);
-    return hhi_run_alloc(request, run) ||
-           (hhi_limbo_advance(true) != 0 && hhi_run_alloc(request, run));
+    if (hhi_run_alloc(request, run))
+        return true;
+    request->ask = HHI_ASK_NOTHING; // the kernel has just refused
+    return hhi_limbo_advance(true) != 0 && hhi_run_alloc(request, run);
 }
 
 static struct hhi_slab *
-carve_fresh(unsigned class_index, bool executable, uint32_t *clean_granules)
+carve_fresh(unsigned class_index, bool executable, enum hhi_run_ask ask, uint32_t *clean_granules)
 {
-    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable};
+    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable, ask};
     struct hhi_run run;
     hhi_link *links = links_take(class_index);
     if (links == NULL)
@@ -179,7 +181,7 @@ carve_fresh(unsigned class_index, bool executable, uint32_t *clean_granules)
 }
 
 struct hhi_slab *
-hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
+hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable, enum hhi_run_ask ask,
                uint32_t *clean_granules)
 {
     *clean_granules = 0;
@@ -187,7 +189,7 @@ hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
     if (slab != NULL)
         slab_set_flags(slab, false, executable);
     else
-        slab = carve_fresh(class_index, executable, clean_granules);
+        slab = carve_fresh(class_index, executable, ask, clean_granules);
     if (slab == NULL)
         return NULL;
     slab_start(slab, heap, hhi_class_bytes(class_index), hhi_class_granules(class_index));
@@ -200,10 +202,10 @@ hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
 
 struct hhi_slab *
 hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment_granules,
-                     bool executable, uint32_t *clean_granules)
+                     bool executable, enum hhi_run_ask ask, uint32_t *clean_granules)
 {
     uint32_t count = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
-    struct hhi_run_request request = {count, alignment_granules, executable};
+    struct hhi_run_request request = {count, alignment_granules, executable, ask};
     struct hhi_run run;
     if (!carve_run(&request, &run))
         return NULL;
@@ -217,7 +219,7 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
     return slab;
 }
 
-bool
+int
 hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules)
 {
     // relaxed (all): the caller owns the live block, nobody else changes the run.
@@ -225,12 +227,13 @@ hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_
     uint32_t wanted = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
     uint32_t first = hhi_slab_granule(slab);
     HH_ASSERT(wanted > granules);
-    if (!hhi_run_extend(first, granules, wanted - granules, clean_granules))
-        return false;
+    int result = hhi_run_extend(first, granules, wanted - granules, clean_granules);
+    if (result != 0)
+        return result;
     heads_set(first + granules, wanted - granules, first + 1);
     hh_store_relaxed(&slab->granules, wanted);
     hh_store_relaxed(&slab->block_bytes, (size_t)wanted << HHI_GRANULE_SHIFT);
-    return true;
+    return 0;
 }
 
 void

@@ -82,6 +82,7 @@
 #include "meta/meta_arena.h"
 #include "os/lock.h"
 #include "os/os.h"
+#include "region/run.h"
 #include "region/window.h"
 #include "slab/size_class.h"
 
@@ -274,12 +275,12 @@ void hhi_slab_init(void);
  * for the caller's accounts. NULL when there is no memory.
  */
 struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
-                                uint32_t *clean_granules);
+                                enum hhi_run_ask ask, uint32_t *clean_granules);
 struct hhi_slab *hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes,
                                       uint32_t alignment_granules, bool executable,
-                                      uint32_t *clean_granules);
-// Grow a live large block in place to hold size_bytes. False if what follows is not free.
-bool hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules);
+                                      enum hhi_run_ask ask, uint32_t *clean_granules);
+// Grow a live large block in place to hold size_bytes. As hhi_run_extend.
+int hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules);
 
 /*
  * End a slab all of whose blocks are free. The caller is its owner (or there is none), holds its

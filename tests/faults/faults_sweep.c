@@ -24,16 +24,20 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-    // System calls of a refused request: two tries, the second after a purge, whose own are not
-    // counted; each may map, make records, commit and unmap again.
-    CALLS_MAX = 10,
     /*
-     * VirtualAlloc anywhere, its pages refused, in each of two tries: the place that the kernel chose
-     * is seldom one of whole granules, so to map, unmap, map more and trim both ends are five
-     * calls; the pages; to give the place back. Its record may need a chunk of metadata besides: to
-     * map it and to trim both ends. How many of them it is depends on where the kernel maps.
+     * System calls of a refused request: two tries. Address space and its pages; the pages again; to
+     * give it back. One in between, by which the purge gives a region or its pages back, and one for
+     * tables that had to grow.
      */
-    PLACE_CALLS_MAX = 2 * (5 + 1 + 1) + 3,
+    CALLS_MAX = 6,
+    /*
+     * VirtualAlloc: the place that the kernel chose may be none of whole granules, so to map, unmap, map
+     * below, map more and trim both ends are six calls; the pages, twice, each time with those that
+     * are put back as they were; to give the place back. Its record may need a chunk of metadata
+     * besides: to map it and to trim both ends. How many of them it is depends on where the kernel maps.
+     */
+    PLACE_CALLS_MAX = 6 + 2 + 1 + 3,
+    COMMIT_CALLS_MAX = 2 * (1 + 2) + 3,
     CHILD_SECONDS = 20,
     SHORT_DENSE = 3, // the short form takes calls 1..3, then each time twice as far
     BLOCKS = 600,
@@ -415,7 +419,7 @@ static void *
 virtual_alloc(void *address, size_t size_bytes, uint32_t type, uint32_t protection)
 {
     void *result = NULL;
-    calls_allowed = address == NULL ? PLACE_CALLS_MAX : CALLS_MAX;
+    calls_allowed = address == NULL ? PLACE_CALLS_MAX : COMMIT_CALLS_MAX;
     ask();
     hh_hresult answer = manager()->lpVtbl->VirtualAlloc(manager(), address, size_bytes, type,
                                                         protection, eTaskCritical, &result);

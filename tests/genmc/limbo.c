@@ -86,11 +86,11 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
     return true;
 }
 
-bool
+int
 hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules)
 {
     (void)first, (void)count, (void)more, (void)clean_granules;
-    return false;
+    return -1;
 }
 
 void
@@ -152,8 +152,8 @@ static bool
 slab_carve(unsigned class_index)
 {
     uint32_t clean_granules;
-    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, false, &clean_granules) !=
-           NULL;
+    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, false, HHI_ASK_MORE,
+                          &clean_granules) != NULL;
 }
 
 static void *

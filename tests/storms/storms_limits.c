@@ -4,11 +4,18 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "storms/storms.h"
 
-enum { TAKEN_MOST = 4096, GROUP_BYTES = 64 << 20, LARGE_BYTES = 8 << 20, CHILD_SECONDS = 60 };
+enum {
+    TAKEN_MOST = 4096,
+    GROUP_BYTES = 64 << 20,
+    LARGE_BYTES = 8 << 20,
+    DATA_BYTES = 96 << 20,
+    CHILD_SECONDS = 60
+};
 
 static void *taken[TAKEN_MOST];
 
@@ -107,6 +114,30 @@ mappings(const char *argument)
     return 0;
 }
 
+// ---- RLIMIT_DATA --------------------------------------------------------------------------------
+
+// What is writable counts, used or not: what the program has freed must not stand in its way.
+static int
+data(const char *argument)
+{
+    (void)argument;
+    struct rlimit limit;
+    size_t bytes;
+    check(getrlimit(RLIMIT_DATA, &limit) == 0);
+    limit.rlim_cur = DATA_BYTES;
+    check(setrlimit(RLIMIT_DATA, &limit) == 0);
+    for (unsigned round = 0; round < storm_count(5, 200); round++) {
+        unsigned refused = take_all(&bytes);
+        check(refused > 0 && bytes > DATA_BYTES / 3);
+        give_all();
+        serve_again();
+        void *most = malloc(DATA_BYTES / 2);
+        check(most != NULL);
+        free(most);
+    }
+    return 0;
+}
+
 // ---- A cgroup -----------------------------------------------------------------------------------
 
 static bool
@@ -172,6 +203,7 @@ group(const char *argument)
 
 const struct storm limit_storms[] = {
     {"mappings", mappings, 100, 900},
+    {"data", data, 60, 600},
     {"cgroup", group, 100, 900},
     {NULL, NULL, 0, 0},
 };

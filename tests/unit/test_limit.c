@@ -26,8 +26,9 @@ static struct {
 static char fake_reserve[HHI_LIMIT_RESERVE_BYTES];
 
 static size_t
-fake_purge(void)
+fake_purge(size_t refused_bytes)
 {
+    (void)refused_bytes;
     size_t bytes = fake.purge_yields;
     fake.purges++;
     fake.purge_yields = 0;
@@ -306,13 +307,13 @@ kernel_refusals_follow_the_same_steps(void **state)
     hhi_limit_refill_reserve();
     fake.purges = fake.unmaps = 0;
     for (unsigned level = HHI_LEVEL_TASK; level <= HHI_LEVEL_DOMAIN; level++) {
-        assert_true(hhi_limit_retry(level, 0));
-        assert_false(hhi_limit_retry(level, 1));
+        assert_true(hhi_limit_retry(level, 0, 100));
+        assert_false(hhi_limit_retry(level, 1, 100));
     }
     assert_int_equal(fake.purges, 2);
     assert_int_equal(fake.unmaps, 0);
     unsigned attempt = 0;
-    while (hhi_limit_retry(HHI_LEVEL_PROCESS, attempt))
+    while (hhi_limit_retry(HHI_LEVEL_PROCESS, attempt, 100))
         attempt++;
     assert_int_equal(attempt, 5);
     assert_int_equal(fake.unmaps, 1);
@@ -351,7 +352,7 @@ the_real_system_maps_waits_and_keeps_errno(void **state)
     errno = 4711;
     hhi_limit_refill_reserve();
     assert_true(hhi_limit_release_reserve());
-    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 2));
+    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 2, 100));
     assert_int_equal(errno, 4711);
 }
 

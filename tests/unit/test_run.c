@@ -75,7 +75,7 @@ kernel_replace(void **state)
 static bool
 run_try(uint32_t count, uint32_t alignment, bool executable, struct hhi_run *run)
 {
-    struct hhi_run_request request = {count, alignment, executable};
+    struct hhi_run_request request = {count, alignment, executable, HHI_ASK_MORE};
     return hhi_run_alloc(&request, run);
 }
 
@@ -168,13 +168,13 @@ a_run_grows_into_free_granules_only(void **state)
     uint32_t clean;
     struct hhi_run first = run_take(2), second = run_take(2);
     assert_int_equal(second.first, first.first + 2);
-    assert_false(hhi_run_extend(first.first, 2, 1, &clean));
+    assert_int_equal(hhi_run_extend(first.first, 2, 1, &clean), -EEXIST);
     run_give(second);
-    assert_true(hhi_run_extend(first.first, 2, 3, &clean));
+    assert_int_equal(hhi_run_extend(first.first, 2, 3, &clean), 0);
     assert_int_equal(clean, 1); // two were used before, the third never
     hhi_run_check();
-    assert_false(hhi_run_extend(first.first, 5, REGION_GRANULES, &clean));
-    assert_false(hhi_run_extend(first.first, 5, UINT32_MAX - 3, &clean));
+    assert_int_equal(hhi_run_extend(first.first, 5, REGION_GRANULES, &clean), -EEXIST);
+    assert_int_equal(hhi_run_extend(first.first, 5, UINT32_MAX - 3, &clean), -EEXIST);
     run_give((struct hhi_run){first.first, 5, 0, 0});
 }
 
@@ -368,7 +368,7 @@ a_region_is_as_large_as_the_system_grants(void **state)
     struct hhi_run hold = run_take(1); // the region kept stays in use
     uint32_t rest = (uint32_t)(figures().reserved_bytes >> HHI_GRANULE_SHIFT) - 1;
     uint32_t clean;
-    assert_true(hhi_run_extend(hold.first, 1, rest, &clean)); // all of it
+    assert_int_equal(hhi_run_extend(hold.first, 1, rest, &clean), 0); // all of it
     size_t reserved_bytes = figures().reserved_bytes;
     refuse.largest_map_bytes = (size_t)5 << 20;
     struct hhi_run run = run_take(3);
@@ -437,10 +437,10 @@ a_refused_commit_of_an_extension_changes_nothing(void **state)
     struct hhi_run run = run_take(1);
     uint32_t clean = 77;
     refuse.protect_in = 0;
-    assert_false(hhi_run_extend(run.first, 1, 512, &clean));
+    assert_int_equal(hhi_run_extend(run.first, 1, 512, &clean), -ENOMEM);
     hhi_run_check();
     refuse_nothing();
-    assert_true(hhi_run_extend(run.first, 1, 512, &clean));
+    assert_int_equal(hhi_run_extend(run.first, 1, 512, &clean), 0);
     run_give((struct hhi_run){run.first, 513, 0, 0});
 }
 
