@@ -103,6 +103,8 @@ alloc_reserve(uintptr_t address, size_t size_bytes, bool commit, uint32_t protec
     do {
         status = hhi_region_reserve(address, size_bytes, protection, commit, &base);
     } while (alloc_try_again(status, level, attempt++));
+    if (status == HHI_VM_NO_MEMORY && address == 0 && commit)
+        hhi_region_give_up();
     if (status == HHI_VM_OK)
         *result = (void *)base;
     else if (commit)

@@ -18,6 +18,9 @@ static struct {
     struct hhi_lock lock;
     bool ready;                 // under the lock
     struct hhi_region *zombies; // released, but the kernel would not unmap them; under the lock
+    // The place of a request whose pages were refused, for its next try; under the lock.
+    uintptr_t place;
+    size_t place_bytes; // 0: none
 } regions;
 
 _Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query reads is one line");
@@ -154,6 +157,13 @@ chunks_publish(void)
     }
 }
 
+static void
+place_release(void)
+{
+    if (regions.place_bytes != 0 && hhi_os_release((void *)regions.place, regions.place_bytes) == 0)
+        regions.place_bytes = 0;
+}
+
 // A range of whole granules anywhere; 0 without memory.
 static uintptr_t
 granules_map(size_t size_bytes)
@@ -165,6 +175,10 @@ granules_map(size_t size_bytes)
     if (start % HHI_REGION_GRANULE_BYTES == 0)
         return start;
     hhi_os_release((void *)start, size_bytes);
+    // The kernel gives out addresses downwards: what lies below is likely to be free.
+    start = hh_align_down(start, HHI_REGION_GRANULE_BYTES);
+    if (start != 0 && hhi_os_reserve((void *)start, size_bytes) >= 0)
+        return start;
     size_t slack_bytes = HHI_REGION_GRANULE_BYTES - page_bytes();
     found = hhi_os_reserve(NULL, size_bytes + slack_bytes);
     if (found < 0)
@@ -200,11 +214,17 @@ tail_take(struct hhi_region *region)
 }
 
 static enum hhi_vm_status
-region_map_anywhere(struct hhi_region *region, size_t size_bytes)
+region_map_anywhere(struct hhi_region *region, size_t size_bytes, bool accessible)
 {
-    uintptr_t page = page_bytes();
+    uintptr_t page = page_bytes(), base;
     size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
-    uintptr_t base = granules_map(taken_bytes);
+    // A refused change of access may have been made in part: nothing for who wants none.
+    if (accessible && regions.place_bytes == taken_bytes) {
+        base = regions.place;
+        regions.place_bytes = 0;
+    } else {
+        base = granules_map(taken_bytes);
+    }
     if (base == 0)
         return HHI_VM_NO_MEMORY;
     region->record.base = base;
@@ -265,6 +285,27 @@ region_open(struct hhi_region *region, uint32_t protection, bool commit)
     return HHI_VM_OK;
 }
 
+// Keep an allocation's place for the next try, which is likely to come.
+static void
+place_keep(const struct hhi_region *region)
+{
+    place_release();
+    if (regions.place_bytes != 0) {
+        region_unmap(region);
+        return;
+    }
+    regions.place = region->record.base;
+    regions.place_bytes = granules_end(region->record.end) - region->record.base;
+}
+
+void
+hhi_region_give_up(void)
+{
+    regions_enter();
+    place_release();
+    regions_leave();
+}
+
 enum hhi_vm_status
 hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bool commit,
                    uintptr_t *base)
@@ -281,12 +322,16 @@ hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bo
         region->record.part = NULL;
         uintptr_t down = hh_align_down(address, HHI_REGION_GRANULE_BYTES);
         status = address == 0
-                     ? region_map_anywhere(region, hh_align_up(size_bytes, page))
+                     ? region_map_anywhere(region, hh_align_up(size_bytes, page),
+                                           commit && hhi_region_access(protection) != 0)
                      : region_map_there(region, down, hh_align_up(address + size_bytes, page));
         if (status == HHI_VM_OK) {
             status = region_open(region, protection, commit);
             if (status != HHI_VM_OK) {
-                region_unmap(region);
+                if (address == 0)
+                    place_keep(region);
+                else
+                    region_unmap(region);
                 hhi_region_map_withdraw(&region->record);
             }
         }

@@ -63,8 +63,10 @@ unsigned hhi_region_access(uint32_t protection);
 /*
  * Reserve size_bytes (above 0), anywhere for address 0, else from address down to a granule
  * on; commit: with protection, else without access. *base: the allocation.
- * OK, BAD_STATE (not free), NO_MEMORY.
+ * OK, BAD_STATE (not free), NO_MEMORY. Who is refused memory tries again, or calls hhi_region_give_up:
+ * a place anywhere whose pages were refused is kept for the next try.
  */
+void hhi_region_give_up(void);
 enum hhi_vm_status hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection,
                                       bool commit, uintptr_t *base);
 /*
