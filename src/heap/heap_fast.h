@@ -406,6 +406,22 @@ hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
     return block_bytes;
 }
 
+// Usable size of a live large block of heap; 0: anything else, as below.
+HH_FAST size_t
+hhi_large_block_bytes(const struct hh_heap *heap, const void *block)
+{
+    size_t granule = hhi_granule_of(block);
+    if (granule >= hhi_window.granules || (uintptr_t)block % HHI_GRANULE_BYTES != 0)
+        return 0;
+    struct hhi_slab *slab =
+        (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
+    // order: acquire [SL-6] the run that begins here: the mark is nobody's who does not begin a run.
+    // relaxed (both): fixed while the block is live, but for its owner's realloc.
+    return hh_load_acquire(&slab->large_live) != 0 && hh_load_relaxed(&slab->heap) == heap
+               ? hh_load_relaxed(&slab->block_bytes)
+               : 0;
+}
+
 /*
  * Usable size of a live block of a slab of several granules that cache owns, or of a large block of
  * heap; 0: anything else. A block that another thread frees meanwhile may be answered as it was.

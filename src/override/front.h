@@ -26,6 +26,13 @@ hhi_front_block_bytes(const void *block)
     return FRONT_CHECKED ? 0 : hhi_cache_block_bytes(&hhi_self->main, block);
 }
 
+// The same of a live large block.
+HH_FAST size_t
+hhi_front_large_bytes(const void *block)
+{
+    return FRONT_CHECKED ? 0 : hhi_large_block_bytes(&hhi_default_heap, block);
+}
+
 HH_FAST size_t
 hhi_front_block_bytes_medium(const void *block)
 {

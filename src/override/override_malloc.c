@@ -187,7 +187,7 @@ override_resize_slow(const char *function, void *block, size_t size_bytes)
  * not NULL.
  */
 HH_NOINLINE static void *
-override_resize(const char *function, void *block, size_t size_bytes, size_t block_bytes)
+override_resize_any(const char *function, void *block, size_t size_bytes, size_t block_bytes)
 {
     if (block_bytes == 0) {
         if (hhi_trace_on())
@@ -202,6 +202,18 @@ override_resize(const char *function, void *block, size_t size_bytes, size_t blo
             return moved;
     }
     return override_resize_slow(function, block, size_bytes);
+}
+
+// The same. A leaf: a large block that grows by small steps stays where it is in nearly all of them.
+HH_NOINLINE static void *
+override_resize(const char *function, void *block, size_t size_bytes, size_t block_bytes)
+{
+    if (block_bytes == 0) {
+        size_t large_bytes = hhi_front_large_bytes(block);
+        if (size_bytes - 1 < large_bytes && size_bytes >= large_bytes / 2 && !hhi_trace_on())
+            return block;
+    }
+    return override_resize_any(function, block, size_bytes, block_bytes);
 }
 
 // NULL, and what lies outside of the window. Some programs get every block by realloc of NULL: a leaf.

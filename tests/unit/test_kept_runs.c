@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "heap/heap_fast.h"
 #include "heap/sweep.h"
 #include "options/options.h"
 #include "region/run.h"
@@ -92,6 +93,24 @@ a_block_of_a_kept_run_is_not_live(void **state)
     void *moved;
     assert_int_equal(hhi_heap_realloc(heap, block, 100, HHI_LEVEL_TASK, &moved), HH_BAD_NOT_LIVE);
     assert_int_equal(hhi_kept_run_bytes(), BYTES);
+}
+
+// What realloc asks first.
+static void
+a_large_block_is_told_by_where_it_begins(void **state)
+{
+    (void)state;
+    char *block = core_alloc(heap, BYTES), *small = core_alloc(heap, 100);
+    assert_int_equal(hhi_large_block_bytes(heap, block), BYTES);
+    assert_int_equal(hhi_large_block_bytes(hhi_heap_default(), block), 0);
+    assert_int_equal(hhi_large_block_bytes(heap, block + HHI_GRANULE_BYTES), 0);
+    assert_int_equal(hhi_large_block_bytes(heap, block + 16), 0);
+    assert_int_equal(hhi_large_block_bytes(heap, small), 0);
+    assert_int_equal(hhi_large_block_bytes(heap, NULL), 0);
+    assert_int_equal(hhi_large_block_bytes(heap, (void *)(UINTPTR_MAX - 0xffff)), 0);
+    give(block);
+    assert_int_equal(hhi_large_block_bytes(heap, block), 0);
+    give(small);
 }
 
 static void
@@ -357,6 +376,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         KEPT_TEST(blocks_of_one_size_by_turns_make_one_run),
         KEPT_TEST(a_block_of_a_kept_run_is_not_live),
+        KEPT_TEST(a_large_block_is_told_by_where_it_begins),
         KEPT_TEST(a_zeroed_block_in_a_kept_run_is_zero),
         KEPT_TEST(what_is_kept_goes_before_any_other_run_is_made),
         KEPT_TEST(what_is_kept_goes_before_a_block_grows_in_place),
