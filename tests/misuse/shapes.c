@@ -105,6 +105,8 @@ tail_of_a_slab(struct misuse_attempt *attempt)
     size_t step_bytes = hh_heap_usable_size(attempt->heap.native, attempt->block);
     uintptr_t slab = (uintptr_t)attempt->block & ~(uintptr_t)65535;
     attempt->address = (void *)(slab + 65536 / step_bytes * step_bytes + attempt->shape->offset);
+    if (65536 % step_bytes <= attempt->shape->offset)
+        attempt->outcome = MISUSE_NOT_PREPARED; // it has no tail: this is the next slab
 }
 
 // Where headers would be if there were any: the start of the block's page, 64 KiB, 2 MiB, 1 GiB.
@@ -561,8 +563,8 @@ const struct misuse_shape misuse_shapes[] = {
     ROW("into a block from DebugAlloc", debug_block_at_offset, 64, 16, INTERIOR),
     ROW("a slot never allocated", slot_never_allocated, 640, 0, NOT_LIVE),
     ROW("a small slot never allocated", slot_never_allocated, 20, 0, NOT_LIVE),
-    ROW("the tail of a slab", tail_of_a_slab, 192, 0, INTERIOR),
-    ROW("into the tail of a slab", tail_of_a_slab, 192, 15, INTERIOR),
+    ROW("the tail of a slab", tail_of_a_slab, 3072, 0, INTERIOR),
+    ROW("into the tail of a slab", tail_of_a_slab, 3072, 15, INTERIOR),
     ROW("the start of the block's page", start_of_unit, 64, 4096, INTERIOR | NOT_LIVE),
     ROW("the start of the block's 64 KiB", start_of_unit, 64, 65536, INTERIOR | NOT_LIVE),
     ROW("the start of the block's 2 MiB", start_of_unit, 64, 2 << 20, INTERIOR | GONE | OTHER_HEAP),
