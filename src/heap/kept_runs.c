@@ -132,6 +132,12 @@ hhi_kept_runs_release(struct hh_heap *heap, bool (*due)(void *arg, struct hhi_sl
 void
 hhi_kept_runs_give_up(struct hh_heap *heap)
 {
+    uintptr_t kept = 0;
+    // relaxed: a first look, since mostly nothing is kept.
+    for (unsigned slot = 0; slot < HHI_KEPT_RUNS; slot++)
+        kept |= (uintptr_t)hh_load_relaxed(&heap->kept_runs[slot]);
+    if (hh_likely(kept == 0))
+        return;
     // The sweeper was told when they were kept.
     if (hhi_kept_runs_release(heap, NULL, NULL) != 0)
         // relaxed (both): a hint.
