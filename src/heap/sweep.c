@@ -19,6 +19,9 @@ enum {
     TICK_LONGEST_MS = 250,
     TICK_EVENTS = 64, // without a sweeper thread: slow events between looks at the clock
     IDLE_TICKS = 8,   // ticks without anything to do before the thread ends
+    START_PAUSE_MS =
+        500, // a thread that could not be started is tried again, and after twice as long
+    START_PAUSE_LONGEST_MS = 64000,
 };
 // So much must have become unused before a thread is worth having.
 #define NOTE_STARTS_BYTES ((size_t)1 << 20)
@@ -27,12 +30,14 @@ enum {
 #define PORTION_BYTES ((size_t)1 << 20) // purged at a time by a thread that has other things to do
 
 static struct {
-    struct hhi_lock lock;          // one pass at a time
-    struct hhi_lock purge_lock;    // rank: after lock, before heap list
-    _Atomic uint32_t running;      // 1: the thread exists or is being started
-    _Atomic uint32_t unavailable;  // 1: it could not be started
-    _Atomic size_t noted_bytes;    // became unused since the last pass
-    _Atomic uint64_t last_tick_ms; // without a thread: when a portion was done last
+    struct hhi_lock lock;            // one pass at a time
+    struct hhi_lock purge_lock;      // rank: after lock, before heap list
+    _Atomic uint32_t running;        // 1: the thread exists or is being started
+    _Atomic uint32_t unavailable;    // 1: it could not be started, the last time
+    _Atomic uint32_t start_pause_ms; // from then to the next try
+    _Atomic uint64_t start_next_ms;  // when that is due
+    _Atomic size_t noted_bytes;      // became unused since the last pass
+    _Atomic uint64_t last_tick_ms;   // without a thread: when a portion was done last
     _Atomic uint32_t events;
     _Atomic uint64_t purged_in_slabs; // a statistic
 } sweep HH_START_STATE;
@@ -377,7 +382,7 @@ hhi_sweep_retained(size_t refused_bytes)
 bool
 hhi_sweep_comes(void)
 {
-    // relaxed: once it is stored it stays.
+    // relaxed: a hint; what is kept meanwhile is seen to by the next one that starts.
     return hhi_opt.decay_ms != 0 && hhi_opt.background && hh_load_relaxed(&sweep.unavailable) == 0;
 }
 
@@ -431,12 +436,19 @@ sweeper_start(void)
     // A handler that forked in the middle would leave the child in doubt whether it has a sweeper.
     uint64_t signals = hhi_os_block_signals();
     // order: acquire [SW-1] the last thread is done.
-    if (hh_cas_strong_acquire(&sweep.running, &stopped, 1) &&
-        hhi_os_start_hidden_thread(sweeper_run, NULL) != 0) {
-        // relaxed: from now on threads sweep in portions.
-        hh_store_relaxed(&sweep.unavailable, 1);
-        // order: release [SW-1].
-        hh_store_release(&sweep.running, 0);
+    if (hh_cas_strong_acquire(&sweep.running, &stopped, 1)) {
+        bool started = hhi_os_start_hidden_thread(sweeper_run, NULL) == 0;
+        // relaxed (all): hints. Until the next try, later each time, threads sweep in portions.
+        uint32_t pause_ms = hh_load_relaxed(&sweep.start_pause_ms) * 2;
+        pause_ms = pause_ms == 0 ? START_PAUSE_MS : pause_ms;
+        pause_ms = pause_ms > START_PAUSE_LONGEST_MS ? START_PAUSE_LONGEST_MS : pause_ms;
+        hh_store_relaxed(&sweep.start_pause_ms, started ? 0 : pause_ms);
+        if (!started)
+            hh_store_relaxed(&sweep.start_next_ms, hhi_os_clock_ms() + pause_ms);
+        hh_store_relaxed(&sweep.unavailable, !started);
+        if (!started)
+            // order: release [SW-1].
+            hh_store_release(&sweep.running, 0);
     }
     hhi_os_restore_signals(signals);
 }
@@ -454,6 +466,8 @@ sweep_portion(void)
     hh_store_relaxed(&sweep.last_tick_ms, now_ms);
     hhi_limbo_advance(true);
     purge_runs(now_ms, hhi_opt.decay_ms, PORTION_BYTES);
+    if (hhi_opt.background && now_ms >= hh_load_relaxed(&sweep.start_next_ms))
+        sweeper_start();
 }
 
 void

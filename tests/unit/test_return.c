@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // tests/unit/test_return.c - memory goes back to the system: by decay, at once, on demand, or never.
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
+#include "heap/sweep.h"
 #include "heap/thread_cache.h"
 #include "options/options.h"
 #include "os/os.h"
@@ -70,6 +72,44 @@ little_is_retained(void *argument)
     hhi_heap_get_stats(held.heap, &stats);
     return retained_bytes() == 0 && stats.committed_bytes <= *(size_t *)argument;
 }
+
+#if !HH_TSAN && defined(__x86_64__) // elsewhere libc maps its stack
+
+static struct hhi_os kernel;
+
+// Whatever the sweeper's stack is, blocks are mapped in other ways.
+static intptr_t
+private_maps_refused(void *address, size_t size_bytes, int protection, int flags)
+{
+    bool accessible = protection != 0 && address == NULL;
+    return accessible ? -ENOMEM : kernel.map(address, size_bytes, protection, flags);
+}
+
+static bool
+sweeper_comes(void *argument)
+{
+    (void)argument;
+    hold_much(NULL);
+    free_all(NULL);
+    return hhi_sweep_comes();
+}
+
+static void
+a_sweeper_that_could_not_be_started_is_tried_again(void **state)
+{
+    (void)state;
+    hhi_opt.decay_ms = 100;
+    hhi_opt.background = true;
+    hold_much(NULL); // with the records it needs
+    kernel = hhi_os;
+    hhi_os.map = private_maps_refused;
+    free_all(NULL);
+    hhi_os = kernel;
+    assert_false(hhi_sweep_comes());
+    assert_true(core_wait_for(sweeper_comes, NULL));
+}
+
+#endif
 
 // From here on the sweeper may run, and the options stay as they are.
 static void
@@ -190,6 +230,9 @@ main(void)
         RETURN_TEST(with_a_decay_of_zero_memory_goes_back_at_once),
         RETURN_TEST(free_pages_inside_of_slabs_go_back),
         RETURN_TEST(without_a_helper_thread_busy_threads_give_memory_back),
+#if !HH_TSAN && defined(__x86_64__)
+        RETURN_TEST(a_sweeper_that_could_not_be_started_is_tried_again),
+#endif
         RETURN_TEST(an_idle_process_gives_memory_back_by_itself),
         RETURN_TEST(memory_of_a_thread_that_ended_goes_back_by_itself),
     };
