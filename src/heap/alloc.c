@@ -434,6 +434,27 @@ largest_block_for(size_t alignment_bytes, size_t size_bytes)
     return size_bytes <= 32 ? 64 : 2 * size_bytes + HHI_ALIGNMENT_BYTES;
 }
 
+// The block stays where it is, whatever size its caller knows it by.
+static void
+shrunk_set(const void *block)
+{
+    unsigned kind;
+    struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    if (slab != NULL)
+        // relaxed (both): the caller has a live block; this bit is the only one that changes meanwhile.
+        hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_SHRUNK);
+}
+
+// Whether a live block may be larger than it should be for the size it was shrunk to last.
+static bool
+may_be_shrunk(const void *block)
+{
+    unsigned kind;
+    const struct hhi_slab *slab = hhi_slab_find(block, &kind);
+    // relaxed: whoever names the size was told of it by who shrank the block.
+    return slab != NULL && (hh_load_relaxed(&slab->flags) & HHI_SLAB_SHRUNK) != 0;
+}
+
 // Any alignment_bytes, as the caller of a free may name it.
 static hhi_refusal
 judge_alignment(struct hh_heap *heap, const void *block, size_t alignment_bytes,
@@ -462,7 +483,8 @@ hhi_heap_free_aligned_sized(struct hh_heap *heap, void *block, size_t alignment_
     hh_block_info info;
     hhi_refusal refusal = judge_alignment(heap, block, alignment_bytes, &info);
     if (refusal == 0 && (size_bytes > info.size_bytes ||
-                         info.size_bytes > largest_block_for(alignment_bytes, size_bytes)))
+                         (info.size_bytes > largest_block_for(alignment_bytes, size_bytes) &&
+                          !may_be_shrunk(block))))
         refusal = HH_BAD_SIZE_MISMATCH;
     return refusal != 0 ? refuse(heap, block, refusal) : hhi_heap_free(heap, block);
 }
@@ -696,6 +718,8 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
     if (moved == NULL) {
         // Shrinking can always be done: the block is large enough as it is.
         *result = size_bytes <= info.size_bytes ? block : NULL;
+        if (*result != NULL)
+            shrunk_set(block);
         return 0;
     }
     contents_move(moved, block, size_bytes < info.size_bytes ? size_bytes : info.size_bytes);

@@ -129,6 +129,7 @@ enum {
     HHI_SLAB_CLEAN = 1,      // flags: blocks never taken read as zero
     HHI_SLAB_TRACKED = 2,    // flags: blocks have DebugAlloc records; never owned by a cache
     HHI_SLAB_EXECUTABLE = 4, // flags: the run lies in an executable region
+    HHI_SLAB_SHRUNK = 8,     // flags: a block was shrunk by much and could not be moved
     HHI_CREDIT_NEVER = 1 << 30,
     /*
      * Blocks made ready at a time. A program that frees each block before it takes the next walks
@@ -155,7 +156,7 @@ struct hhi_slab {
     _Atomic uint8_t kind;       // [SL-5]
     _Atomic uint8_t class_index;
     uint8_t rests;         // passes of the sweeper since a block was freed; 0: nothing to purge
-    _Atomic uint8_t flags; // fixed while carved
+    _Atomic uint8_t flags; // fixed while carved but for HHI_SLAB_SHRUNK
     _Atomic uint32_t block_count;
     _Atomic uint32_t granules;
     struct hhi_slab *inbox_next; // [SL-4] written by the token's holder

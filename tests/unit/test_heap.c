@@ -343,6 +343,25 @@ a_free_with_a_size_checks_it(void **state)
     }
 }
 
+// What has no memory to move to stays as large as it was.
+static void
+a_block_that_could_not_shrink_is_freed_with_the_size_it_shrank_to(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1000, 8000, 30000, 200000, 1000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = core_alloc(heap, sizes[i]), *moved;
+        assert_int_equal(hhi_heap_free_sized(heap, block, 20), HH_BAD_SIZE_MISMATCH);
+        assert_int_equal(hhi_heap_set_limits(heap, 0, 1), 0);
+        assert_int_equal(hhi_heap_realloc(heap, block, 20, HHI_LEVEL_TASK, &moved), 0);
+        assert_int_equal(hhi_heap_set_limits(heap, 0, 0), 0);
+        assert_ptr_equal(moved, block);
+        assert_int_equal(hhi_heap_free_sized(heap, block, usable(block) + 1), HH_BAD_SIZE_MISMATCH);
+        assert_int_equal(hhi_heap_free_sized(heap, block, 20), 0);
+        assert_int_equal(core_census(heap), 0);
+    }
+}
+
 static void
 a_free_with_an_alignment_checks_it(void **state)
 {
@@ -672,6 +691,7 @@ main(void)
         HEAP_TEST(a_large_block_in_the_way_is_moved_without_copying),
         HEAP_TEST(a_resize_that_is_refused_leaves_the_block),
         HEAP_TEST(a_free_with_a_size_checks_it),
+        HEAP_TEST(a_block_that_could_not_shrink_is_freed_with_the_size_it_shrank_to),
         HEAP_TEST(a_free_with_an_alignment_checks_it),
         HEAP_TEST(an_address_is_judged_by_what_lies_there),
         HEAP_TEST(refused_frees_are_counted),
