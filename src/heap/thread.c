@@ -303,8 +303,10 @@ hhi_thread_get(void)
     thread->borrowed = self == &hhi_thread_dead || hh_load_relaxed(&hhi_threads_borrow) != 0;
     thread->stand_in = self;
     hhi_self = thread;
-    if (!thread->borrowed)
-        hhi_process_watch_thread(thread); // may allocate: the record is in place
+    // May allocate: the record is in place. If the thread's end will not be noticed, the record is only
+    // borrowed, for each call anew: else it would be lost with the thread.
+    if (!thread->borrowed && !hhi_process_watch_thread(thread))
+        thread->borrowed = 1;
     return thread;
 }
 

@@ -202,7 +202,7 @@ extern _Atomic uint8_t hhi_threads_borrow;
  * record so that hhi_thread_exit is called with it when the thread ends.
  */
 extern void (*const hhi_process_up)(void);
-extern void (*const hhi_process_watch_thread)(struct hhi_thread *thread);
+extern bool (*const hhi_process_watch_thread)(struct hhi_thread *thread);
 
 static inline bool
 hhi_thread_is_real(const struct hhi_thread *thread)

@@ -35,19 +35,20 @@ thread_key_ended(void *thread)
     hhi_thread_exit(thread);
 }
 
-static void
+// libc may allocate for a key's value: the thread's record is in place by now. False: it can not, or
+// there is no key.
+static bool
 process_watch_thread(struct hhi_thread *thread)
 {
-    // libc may allocate for a key's value: the thread's record is in place by now. If it can not,
-    // the record is lost when the thread ends, and found again by nobody: memory, not safety.
     if (!process.thread_key_made)
-        return;
+        return false;
     int saved_errno = errno; // the one call of a slow path that may change it
-    pthread_setspecific(process.thread_key, thread);
+    bool done = pthread_setspecific(process.thread_key, thread) == 0;
     errno = saved_errno;
+    return done;
 }
 
-void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watch_thread;
+bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watch_thread;
 
 __attribute__((weak)) void
 hhi_process_options_read(void)

@@ -117,7 +117,7 @@ _Atomic size_t hhi_growth_bytes;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 void (*const hhi_process_up)(void) = NULL;
-void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
+bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 
 enum { CLASS = 8, BLOCK_BYTES = 128, BLOCKS = 4 };

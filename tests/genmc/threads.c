@@ -34,7 +34,7 @@ struct hhi_cache hhi_cache_none;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 _Atomic uint64_t hhi_guard_epoch;
 void (*const hhi_process_up)(void) = NULL;
-void (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
+bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 
 static struct hhi_thread records[2];
