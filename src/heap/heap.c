@@ -21,16 +21,11 @@ static struct hhi_heap_lists default_lists;
 struct hh_heap hhi_default_heap HH_START_STATE = {
     .key = {1, HHI_RECENT_BYTES(1)}, .name = "default", .lists = &default_lists};
 
-// Any other heap.
-struct heap_record {
-    struct hh_heap heap;
-    struct hhi_heap_lists lists;
-};
-
 static struct {
-    struct hhi_lock lock;  // rank: heap list
-    struct hh_heap *first; // all heaps but the default one, newest first
-    struct hh_heap *ended; // records to use again
+    struct hhi_lock lock;         // rank: heap list
+    struct hh_heap *first;        // all heaps but the default one, newest first
+    struct hh_heap *ended;        // records to use again
+    struct hhi_heap_lists *spare; // of a heap that could not be made
     uint64_t last_id;
     size_t count;
 } heaps = {.last_id = 1};
@@ -382,22 +377,49 @@ executable_pages_ask(void)
     return HH_OK;
 }
 
+static void
+lists_clear(struct hhi_heap_lists *lists)
+{
+    // Looked at first: most were never written, and use no memory.
+    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
+        if (lists->shared[class_index] != NULL)
+            lists->shared[class_index] = lists->shared_last[class_index] = NULL;
+        if (lists->tracked[class_index] != NULL)
+            lists->tracked[class_index] = NULL;
+    }
+}
+
+// Under heaps.lock. What is had for a heap that can not be made is kept for the next one.
+static struct hh_heap *
+heap_record_make(void)
+{
+    if (heaps.spare == NULL)
+        heaps.spare = hhi_meta_alloc_cold(sizeof *heaps.spare);
+    struct hh_heap *heap = heaps.spare == NULL ? NULL : hhi_meta_alloc(sizeof *heap);
+    if (heap != NULL) {
+        heap->lists = heaps.spare;
+        heaps.spare = NULL;
+    }
+    return heap;
+}
+
 static struct hh_heap *
 heap_record(void)
 {
     hhi_lock_enter(&heaps.lock);
     struct hh_heap *heap = heaps.ended;
-    if (heap != NULL)
-        heaps.ended = heap->next;
+    if (heap == NULL) {
+        heap = heap_record_make();
+        hhi_lock_leave(&heaps.lock);
+        return heap;
+    }
+    heaps.ended = heap->next;
     hhi_lock_leave(&heaps.lock);
-    struct heap_record *record = heap != NULL ? hh_container_of(heap, struct heap_record, heap)
-                                              : hhi_meta_alloc(sizeof *record);
-    if (record == NULL)
-        return NULL;
-    if (heap != NULL)
-        memset(record, 0, sizeof *record);
-    record->heap.lists = &record->lists;
-    return &record->heap;
+    struct hhi_heap_lists *lists = heap->lists;
+    lists_clear(lists);
+    memset(heap, 0, sizeof *heap);
+    heap->lists = lists;
+    return heap;
 }
 
 hh_status

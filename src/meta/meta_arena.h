@@ -28,6 +28,8 @@ enum { HHI_META_OVERREAD_BYTES = 16 * 1024 };
 
 // size_bytes zeroed bytes, aligned to a cache line; NULL when the system has none.
 void *hhi_meta_alloc(size_t size_bytes);
+// The same for what most programs never write, so that it lies apart from what they do.
+void *hhi_meta_alloc_cold(size_t size_bytes);
 // Bytes taken from the system so far.
 size_t hhi_meta_bytes(void);
 /*

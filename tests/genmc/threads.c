@@ -17,6 +17,7 @@
 #define hh_store_release hh_store_relaxed
 #endif
 #define hhi_meta_alloc proof_meta_alloc
+#define hhi_meta_alloc_cold proof_meta_alloc
 #define hhi_cache_reset proof_cache_reset
 #define hhi_guard_register proof_guard_register
 #define hhi_sample_end_heap proof_sample_end_heap
