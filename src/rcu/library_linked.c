@@ -8,12 +8,10 @@
 bool
 hhi_rcu_library_open(struct hhi_rcu_library *library)
 {
-    *library = (struct hhi_rcu_library){
-        .grace_period = &urcu_bp_gp,
-        .asymmetric = urcu_bp_has_sys_membarrier,
-        .register_thread = urcu_bp_register_thread,
-        .synchronize = urcu_bp_synchronize_rcu,
-        .reader = &URCU_TLS(urcu_bp_reader),
-    };
+    library->grace_period = &urcu_bp_gp;
+    library->asymmetric = urcu_bp_has_sys_membarrier;
+    library->register_thread = urcu_bp_register_thread;
+    library->synchronize = urcu_bp_synchronize_rcu;
+    library->reader = &URCU_TLS(urcu_bp_reader);
     return true;
 }
