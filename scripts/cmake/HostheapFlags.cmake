@@ -26,6 +26,20 @@ if(HOSTHEAP_SANITIZE)
         -fsanitize=${HOSTHEAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(hostheap_flags INTERFACE -fsanitize=${HOSTHEAP_SANITIZE})
 endif()
+if(HOSTHEAP_COVERAGE)
+    # Counted by gcc; support/coverage.c keeps the counts of processes that do not end by exit().
+    # gcc's own fork forgets what the handlers of fork counted in the child.
+    target_compile_options(hostheap_flags INTERFACE --coverage -fprofile-update=atomic
+        -fprofile-abs-path -fno-builtin-fork)
+    target_compile_definitions(hostheap_flags INTERFACE HH_COVERAGE)
+    add_library(hostheap_coverage STATIC ${PROJECT_SOURCE_DIR}/tests/support/coverage.c)
+    target_compile_definitions(hostheap_coverage PRIVATE _GNU_SOURCE)
+    set_target_properties(hostheap_coverage PROPERTIES POSITION_INDEPENDENT_CODE ON)
+    target_link_libraries(hostheap_flags INTERFACE hostheap_coverage)
+    target_link_options(hostheap_flags INTERFACE --coverage
+        -Wl,--wrap=_exit,--wrap=hhi_os_abort,--wrap=sigaction)
+    set(CMAKE_ENABLE_EXPORTS ON)
+endif()
 
 add_library(hostheap_code INTERFACE)
 target_link_libraries(hostheap_code INTERFACE hostheap_flags)

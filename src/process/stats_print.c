@@ -19,16 +19,15 @@ struct stats_row {
     const char *name;
     const char *label;
     size_t offset_bytes;
-    unsigned width_bytes; // sizeof the field
 };
 
 #define STATS_PROCESS_ROW(field, label)                                                            \
     {                                                                                              \
-#field, label, offsetof(hh_stats, field), sizeof(((hh_stats *)0)->field)                   \
+#field, label, offsetof(hh_stats, field)                                                   \
     }
 #define STATS_HEAP_ROW(field, label)                                                               \
     {                                                                                              \
-#field, label, offsetof(hh_heap_stats, field), sizeof(((hh_heap_stats *)0)->field)         \
+#field, label, offsetof(hh_heap_stats, field)                                              \
     }
 
 static const struct stats_row stats_process_rows[] = {
@@ -92,17 +91,14 @@ stats_emit(const struct stats_writer *writer, const char *format, ...)
     writer->write(writer->arg, line, length_bytes);
 }
 
+// Every field is a size_t or a uint64_t.
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "a row is 8 bytes");
+
 static unsigned long long
 stats_row_value(const struct stats_row *row, const void *record)
 {
-    const char *field = (const char *)record + row->offset_bytes;
-    if (row->width_bytes == sizeof(uint64_t)) {
-        uint64_t value;
-        __builtin_memcpy(&value, field, sizeof value);
-        return value;
-    }
-    uint32_t value;
-    __builtin_memcpy(&value, field, sizeof value);
+    uint64_t value;
+    __builtin_memcpy(&value, (const char *)record + row->offset_bytes, sizeof value);
     return value;
 }
 

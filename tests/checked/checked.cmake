@@ -55,6 +55,10 @@ foreach(test native_test_native_api contract_test_alloc contract_test_create_mal
         contract_test_critical_levels contract_test_unknown)
     hh_checked_test(${test} ${test})
 endforeach()
+# Without quarantine an ended block's address is free at once, as these tests want it.
+hh_checked_test(debug_alloc contract_test_debug_alloc)
+hh_test_properties(checked.debug_alloc TIMEOUT 120
+    ENV "HOSTHEAP_OPTIONS=quarantine:0,sample:1000000000")
 # Programs that do nothing wrong, at least nothing known.
 hh_command_test(checked.programs NEEDS hostheap_malloc_checked TIMEOUT 300
     COMMAND /usr/bin/python3 ${checked_dir}/run_programs.py ${checked_library})

@@ -42,3 +42,9 @@ foreach(test native_test_native_api contract_test_alloc contract_test_create_mal
         LD_LIBRARY_PATH=$<TARGET_FILE_DIR:hostheap_native_checked> $<TARGET_FILE:${test}>)
     hh_test_properties(checked.${test} TIMEOUT 300)
 endforeach()
+# Without quarantine an ended block's address is free at once, as these tests want it.
+add_test(NAME checked.debug_alloc COMMAND ${CMAKE_COMMAND} -E env
+    LD_LIBRARY_PATH=$<TARGET_FILE_DIR:hostheap_native_checked>
+    $<TARGET_FILE:contract_test_debug_alloc>)
+hh_test_properties(checked.debug_alloc TIMEOUT 120
+    ENV "HOSTHEAP_OPTIONS=quarantine:0,sample:1000000000")

@@ -318,6 +318,35 @@ trim_gives_back_what_was_used(void **state)
     assert_true(given_bytes > 0 || after.purged_bytes >= (32u << 20));
 }
 
+static void
+handler_unused(void *arg, const char *function, const void *address, hh_bad_block why,
+               const hh_block_info *info)
+{
+    (void)arg;
+    (void)function;
+    (void)address;
+    (void)why;
+    (void)info;
+    fail();
+}
+
+static void
+handlers_set_again_cost_no_memory(void **state)
+{
+    (void)state;
+    static int first, second;
+    hh_stats before, after;
+    hh_set_bad_free_handler(handler_unused, &first);
+    hh_set_bad_free_handler(handler_unused, &second);
+    hh_get_stats(&before);
+    for (int i = 0; i < 100000; i++) {
+        hh_set_bad_free_handler(handler_unused, i % 2 == 0 ? &first : &second);
+        hh_set_bad_free_handler(NULL, NULL);
+    }
+    hh_get_stats(&after);
+    assert_int_equal(after.metadata_bytes, before.metadata_bytes);
+}
+
 int
 main(void)
 {
@@ -343,6 +372,7 @@ main(void)
         cmocka_unit_test_setup_teardown(statistics_list_every_heap_by_name_in_order, make_heap,
                                         end_heap),
         cmocka_unit_test_setup_teardown(trim_gives_back_what_was_used, make_heap, end_heap),
+        cmocka_unit_test(handlers_set_again_cost_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,6 +94,8 @@ main(int count_of_arguments, char **arguments)
     check(strstr(report, "hostheap: use after free: ") == report);
     check(strstr(report, thread) != NULL);
     check(strstr(report, "\n  freed by thread ") != NULL);
+#ifndef HH_COVERAGE // counting makes the library's frames larger than what is kept of the stack
     check(strstr(report, "preload_preload_sample+0x") != NULL);
+#endif
     return 0;
 }
