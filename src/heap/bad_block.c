@@ -8,6 +8,7 @@
 #include "heap/block_place.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
+#include "os/lock.h"
 #include "os/os.h"
 #include "os/proc_maps.h"
 
@@ -194,9 +195,14 @@ HH_SLOW static void
 bad_block_report(const char *function, const void *address, hhi_refusal why, size_t claim,
                  bool fatal)
 {
-    char buffer[BAD_BLOCK_TEXT_BYTES];
+    // Not on the stack, of which a handler may have little; a second report at the same time is short.
+    static char whole[BAD_BLOCK_TEXT_BYTES];
+    static struct hhi_lock whole_lock;
+    char brief[BAD_BLOCK_LINE_BYTES];
+    bool mine = hhi_lock_try_enter(&whole_lock);
+    char *buffer = mine ? whole : brief;
     // One byte is kept for the line feed.
-    struct bad_block_text text = {buffer, sizeof buffer - 1, 0};
+    struct bad_block_text text = {buffer, (mine ? sizeof whole : sizeof brief) - 1, 0};
     bad_block_add(&text, "hostheap: ");
     text.length_bytes +=
         hhi_bad_block_describe(buffer + text.length_bytes, text.capacity_bytes - text.length_bytes,
@@ -205,6 +211,8 @@ bad_block_report(const char *function, const void *address, hhi_refusal why, siz
         bad_block_add(&text, "\n  HOSTHEAP_OPTIONS=bad_free:report goes on instead");
     buffer[text.length_bytes++] = '\n';
     hhi_diag_write(buffer, text.length_bytes);
+    if (mine)
+        hhi_lock_leave(&whole_lock);
     if (fatal)
         hhi_os_abort();
 }
