@@ -11,7 +11,7 @@
  *
  *   block size       slab        blocks
  *   16 .. 8 KiB      64 KiB      4096 .. 8
- *   .. 32 KiB        256 KiB     28 .. 8
+ *   .. 32 KiB        512 KiB     56 .. 16
  *   .. 256 KiB       2 MiB       56 .. 8
  *
  * A large slab costs no memory for blocks never handed out, so all of them may be generous. But the
@@ -76,7 +76,7 @@ static inline uint32_t
 hhi_class_granules(unsigned class_index)
 {
     uint32_t size_bytes = hhi_class_bytes(class_index);
-    return size_bytes <= HHI_ONE_GRANULE_MAX_BYTES ? 1 : size_bytes <= 32 * 1024 ? 4 : 32;
+    return size_bytes <= HHI_ONE_GRANULE_MAX_BYTES ? 1 : size_bytes <= 32 * 1024 ? 8 : 32;
 }
 
 static inline uint32_t
