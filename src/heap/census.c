@@ -49,9 +49,13 @@ hhi_heap_owns(const void *address, hh_block_info *info)
     } else if (kind == HHI_KIND_LARGE) {
         // relaxed (all): as above.
         info->heap = hh_load_relaxed(&slab->heap);
-        info->base = (void *)hhi_slab_base(slab);
-        info->size_bytes = hh_load_relaxed(&slab->block_bytes);
-        info->live = hh_load_relaxed(&slab->large_live) == 1;
+        size_t size_bytes = hh_load_relaxed(&slab->block_bytes);
+        // The block may end before its run does.
+        if ((uintptr_t)address - hhi_slab_base(slab) < size_bytes) {
+            info->base = (void *)hhi_slab_base(slab);
+            info->size_bytes = size_bytes;
+            info->live = hh_load_relaxed(&slab->large_live) == 1;
+        }
     }
     if (info->heap == NULL)
         memset(info, 0, sizeof *info);
