@@ -30,6 +30,7 @@
 
 enum { GRANULES = 5 };
 
+struct hhi_window hhi_window;
 static struct hhi_slab slab;
 static struct hh_heap heap;
 
