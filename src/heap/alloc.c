@@ -597,7 +597,8 @@ resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
  * A block that has to move in order to grow gets a quarter more than it had, if that is more than
  * what was asked for: who grows in small steps comes again, and every move copies everything. Up to
  * the next of four sizes per doubling, whatever it began with: blocks that grow then pass through
- * few classes, and the same ones. Each class they pass through keeps a block of memory.
+ * few classes, and the same ones. Each class they pass through keeps a block of memory. A new class may
+ * be served by the next power of two, which must not be more than twice what was asked for (free_sized).
  */
 static size_t
 size_to_move_to(size_t old_bytes, size_t size_bytes)
@@ -605,7 +606,10 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     size_t roomy_bytes = old_bytes + old_bytes / 4;
     if (size_bytes <= old_bytes || size_bytes >= roomy_bytes)
         return size_bytes;
-    return hh_align_up(roomy_bytes, (size_t)1 << (hh_log2_floor(roomy_bytes - 1) - 2));
+    roomy_bytes = hh_align_up(roomy_bytes, (size_t)1 << (hh_log2_floor(roomy_bytes - 1) - 2));
+    size_t served_bytes = (size_t)1 << hh_log2_floor(2 * size_bytes);
+    return roomy_bytes <= HHI_COARSE_MAX_BYTES && roomy_bytes > served_bytes ? served_bytes
+                                                                             : roomy_bytes;
 }
 
 /*

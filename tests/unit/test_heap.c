@@ -269,6 +269,25 @@ a_block_that_grew_is_freed_with_the_size_it_grew_to(void **state)
     }
 }
 
+// From a class that has slabs of its own to one whose first blocks come from those of a larger one.
+static void
+a_block_may_grow_to_a_new_class_and_be_freed_with_its_size(void **state)
+{
+    (void)state;
+    for (size_t old_bytes = 16; old_bytes <= 2048; old_bytes += 16) {
+        struct hh_heap *fresh;
+        assert_int_equal(hhi_heap_create(0, 0, 0, "fresh", &fresh), HH_OK);
+        void *block = NULL, *moved;
+        size_t had_bytes;
+        for (int i = 0; i < 33; i++)
+            block = hhi_heap_alloc(fresh, old_bytes, HHI_LEVEL_TASK);
+        assert_int_equal(hhi_heap_usable_size(fresh, block, &had_bytes), 0);
+        assert_int_equal(hhi_heap_realloc(fresh, block, had_bytes + 1, HHI_LEVEL_TASK, &moved), 0);
+        assert_int_equal(hhi_heap_free_sized(fresh, moved, had_bytes + 1), 0);
+        hhi_heap_destroy(fresh);
+    }
+}
+
 static intptr_t (*kernel_remap)(void *, size_t, size_t, int, void *);
 static unsigned remaps;
 static bool remap_refused;
@@ -702,6 +721,7 @@ main(void)
         HEAP_TEST(a_walk_ends_when_it_is_told_to),
         HEAP_TEST(a_hard_limit_holds_and_frees_make_room),
         HEAP_TEST(above_a_soft_limit_only_critical_requests_are_served),
+        HEAP_TEST(a_block_may_grow_to_a_new_class_and_be_freed_with_its_size),
         HEAP_TEST(debug_records_say_where_a_block_was_allocated),
         HEAP_TEST(every_refusal_of_the_kernel_is_survived),
     };
