@@ -177,10 +177,10 @@ list_push_locked(struct hhi_slab *slab, unsigned class_index)
     // relaxed: fixed while carved.
     struct hh_heap *heap = hh_load_relaxed(&slab->heap);
     slab->previous = NULL;
-    slab->next = heap->lists->tracked[class_index];
+    slab->next = heap->tracked[class_index];
     if (slab->next != NULL)
         slab->next->previous = slab;
-    heap->lists->tracked[class_index] = slab;
+    heap->tracked[class_index] = slab;
     checked_owner(slab)->list =
         class_index == HHI_CLASS_NONE ? HHI_CHECKED_ENDED : HHI_CHECKED_TRACKED;
 }
@@ -198,7 +198,7 @@ list_remove_locked(struct hhi_slab *slab)
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        heap->lists->tracked[class_index] = slab->next;
+        heap->tracked[class_index] = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     slab->next = slab->previous = NULL;
@@ -211,7 +211,7 @@ checked_retire_ended(struct hh_heap *heap)
 {
     for (;;) {
         hhi_lock_enter(&hhi_checked_lock);
-        struct hhi_slab *slab = heap->lists->tracked[HHI_CLASS_NONE];
+        struct hhi_slab *slab = heap->tracked[HHI_CLASS_NONE];
         if (slab != NULL) {
             list_remove_locked(slab);
             owner_give_locked(slab);
@@ -260,7 +260,8 @@ checked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     if (slab == NULL)
         return false;
     hhi_lock_enter(&hhi_checked_lock);
-    struct hhi_checked_slab *owner = owner_take_locked(class_index);
+    struct hhi_checked_slab *owner =
+        hhi_heap_track_locked(heap) ? owner_take_locked(class_index) : NULL;
     if (owner != NULL) {
         // relaxed (both): nobody else uses the slab yet.
         hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_TRACKED);
@@ -323,7 +324,7 @@ small_take(const struct hhi_checked_request *request, size_t total_bytes)
     for (;;) {
         void *block = NULL;
         hhi_lock_enter(&hhi_checked_lock);
-        struct hhi_slab *slab = request->heap->lists->tracked[class_index];
+        struct hhi_slab *slab = request->heap->tracked[class_index];
         if (slab != NULL)
             block = small_take_locked(slab, request);
         hhi_lock_leave(&hhi_checked_lock);
@@ -386,7 +387,8 @@ large_take(const struct hhi_checked_request *request)
     struct hhi_slab *slab = hhi_slab_find(block, &kind);
     HH_CHECK(slab != NULL); // the block is live
     hhi_lock_enter(&hhi_checked_lock);
-    struct hhi_checked_slab *owner = owner_take_locked(HHI_CHECKED_LARGE);
+    struct hhi_checked_slab *owner =
+        hhi_heap_track_locked(request->heap) ? owner_take_locked(HHI_CHECKED_LARGE) : NULL;
     if (owner != NULL) {
         struct hhi_checked_place place;
         slab->records = (struct hhi_debug_record *)(void *)owner;
@@ -644,8 +646,8 @@ hhi_checked_end(struct hh_heap *heap, void *block, const struct hhi_checked_clai
     hhi_lock_enter(&hhi_checked_lock);
     hhi_refusal refusal =
         checked_end_locked(heap, block, claim, __builtin_frame_address(0), &findings);
-    bool ended = heap->lists->tracked[HHI_CLASS_NONE] != NULL ||
-                 hhi_default_heap.lists->tracked[HHI_CLASS_NONE] != NULL;
+    bool ended =
+        heap->tracked[HHI_CLASS_NONE] != NULL || hhi_default_heap.tracked[HHI_CLASS_NONE] != NULL;
     hhi_lock_leave(&hhi_checked_lock);
     if (ended)
         checked_retire_ended(heap);

@@ -55,7 +55,7 @@ class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index
            bool *fresh)
 {
     struct hhi_cache *cache = hhi_cache_get(thread, heap);
-    if (cache == NULL)
+    if (cache == NULL || !hhi_cache_reserve(cache, class_index))
         return NULL;
     struct hhi_bin *bin = &cache->bins[class_index];
     void *block;
@@ -117,16 +117,13 @@ hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
                     !hhi_thread_is_real(hhi_self)))
         return block_take(heap, size_bytes, level, &fresh);
     // A block above the small sizes, or of an empty bin, without the detour by heap and thread.
-    if (size_bytes > HHI_SMALL_MAX_BYTES) {
-        void *block;
-        if (hh_likely(hhi_cache_take_medium(cache, size_bytes, &block)))
-            return block;
-    }
     unsigned class_index = hhi_class_of(size_bytes);
+    if (hh_unlikely(!hhi_cache_reserve(cache, class_index)))
+        return NULL;
     struct hhi_bin *bin = &cache->bins[class_index];
     size_t index = bin->head;
     if (index >= HHI_LINK_END)
-        index = hhi_bin_freed(bin);
+        index = size_bytes > HHI_SMALL_MAX_BYTES ? hhi_bin_next(bin) : hhi_bin_freed(bin);
     if (hh_likely(index < HHI_LINK_END))
         return hhi_bin_take(bin, index);
     return hhi_cache_refill(cache, class_index, level);
@@ -153,7 +150,7 @@ hhi_malloc_slow(size_t size_bytes)
     if (hh_likely(size_bytes - 1 < hhi_slab_limit_bytes)) {
         // A refill, without the detour by heap.
         unsigned class_index = hhi_class_of(size_bytes);
-        struct hhi_bin *bin = &self->main.bins[class_index];
+        struct hhi_bin *bin = &self->bins[class_index];
         if (bin->head < HHI_LINK_END)
             return hhi_bin_take(bin, bin->head);
         return hhi_cache_refill(&self->main, class_index, HHI_LEVEL_TASK);
@@ -172,7 +169,10 @@ void *
 hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
-    void *block = hhi_cache_take_zeroed(hhi_cache_guess(heap), size_bytes);
+    struct hhi_cache *cache = hhi_cache_guess(heap);
+    // relaxed: the owner's own.
+    void *block =
+        hhi_bins_take_zeroed(cache->bins, hh_load_relaxed(&cache->class_limit), size_bytes);
     if (hh_likely(block != NULL))
         return block;
     block = block_take(heap, size_bytes, level, &fresh);

@@ -60,10 +60,10 @@ tracked_push_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned class_
 {
     slab->state = HHI_SLAB_PARTIAL;
     slab->previous = NULL;
-    slab->next = heap->lists->tracked[class_index];
+    slab->next = heap->tracked[class_index];
     if (slab->next != NULL)
         slab->next->previous = slab;
-    heap->lists->tracked[class_index] = slab;
+    heap->tracked[class_index] = slab;
 }
 
 static void
@@ -72,7 +72,7 @@ tracked_remove_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned clas
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        heap->lists->tracked[class_index] = slab->next;
+        heap->tracked[class_index] = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     slab->next = slab->previous = NULL;
@@ -83,7 +83,10 @@ tracked_remove_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned clas
 static struct hhi_slab *
 tracked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
-    struct hhi_slab *slab = hhi_heap_carve(heap, class_index, level);
+    hhi_lock_enter(&heap->lock);
+    bool ready = hhi_heap_track_locked(heap);
+    hhi_lock_leave(&heap->lock);
+    struct hhi_slab *slab = ready ? hhi_heap_carve(heap, class_index, level) : NULL;
     if (slab == NULL)
         return NULL;
     // relaxed: nobody else uses the slab yet.
@@ -103,7 +106,7 @@ tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_
 {
     void *block = NULL;
     hhi_lock_enter(&heap->lock);
-    struct hhi_slab *slab = heap->lists->tracked[class_index];
+    struct hhi_slab *slab = heap->tracked[class_index];
     if (slab != NULL) {
         if (slab->freed == HHI_LINK_END)
             slab->freed = hhi_slab_extend(slab);

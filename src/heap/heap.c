@@ -17,15 +17,21 @@
 #include "os/os.h"
 #include "region/run.h"
 
-static struct hhi_heap_lists default_lists;
-struct hh_heap hhi_default_heap HH_START_STATE = {
-    .key = {1, HHI_RECENT_BYTES(1)}, .name = "default", .lists = &default_lists};
+static struct hhi_shared_list default_shared[HHI_SHARED_LISTS];
+static struct hhi_slab *default_tracked[HHI_CLASSES];
+static struct hhi_slab *tracked_none[HHI_CLASSES]; // never written
+struct hh_heap hhi_default_heap HH_START_STATE = {.key = {1, HHI_RECENT_BYTES(1)},
+                                                  .shared = default_shared,
+                                                  .shared_mask = HHI_SHARED_LISTS - 1,
+                                                  .tracked = default_tracked,
+                                                  .name = "default"};
+
+enum { SHARED_FEW_MOST = 16 }; // shared slabs of a heap before each class has a list of its own
 
 static struct {
-    struct hhi_lock lock;         // rank: heap list
-    struct hh_heap *first;        // all heaps but the default one, newest first
-    struct hh_heap *ended;        // records to use again
-    struct hhi_heap_lists *spare; // of a heap that could not be made
+    struct hhi_lock lock;  // rank: heap list
+    struct hh_heap *first; // all heaps but the default one, newest first
+    struct hh_heap *ended; // records to use again
     uint64_t last_id;
     size_t count;
 } heaps = {.last_id = 1};
@@ -278,23 +284,48 @@ hhi_heap_free_large(struct hhi_slab *slab)
 
 // ---- Shared slabs -------------------------------------------------------------------------------
 
-void
-hhi_heap_return_shared(struct hhi_slab *slab)
+static void
+shared_append(struct hhi_shared_list *list, struct hhi_slab *slab)
 {
-    // relaxed (both): fixed while carved.
-    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
-    unsigned class_index = hh_load_relaxed(&slab->class_index);
-    slab->state = HHI_SLAB_SHARED;
-    hhi_lock_enter(&heap->lock);
     slab->next = NULL;
-    slab->previous = heap->lists->shared_last[class_index];
+    slab->previous = list->last;
     if (slab->previous != NULL)
         slab->previous->next = slab;
     else
-        heap->lists->shared[class_index] = slab;
-    heap->lists->shared_last[class_index] = slab;
+        list->first = slab;
+    list->last = slab;
+}
+
+// Give each class a list of its own. Without memory it stays as it is, which is slower.
+static void
+shared_spread_locked(struct hh_heap *heap)
+{
+    struct hhi_shared_list *all = hhi_meta_alloc_cold(HHI_SHARED_LISTS * sizeof *all);
+    if (all == NULL)
+        return;
+    struct hhi_slab *next;
+    for (struct hhi_slab *slab = heap->shared_few.first; slab != NULL; slab = next) {
+        next = slab->next;
+        shared_append(&all[hhi_slab_class(slab) & (HHI_SHARED_LISTS - 1)], slab);
+    }
+    heap->shared_few = (struct hhi_shared_list){NULL, NULL};
+    heap->shared = all;
+    heap->shared_mask = HHI_SHARED_LISTS - 1;
+}
+
+void
+hhi_heap_return_shared(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
+    slab->state = HHI_SLAB_SHARED;
+    hhi_lock_enter(&heap->lock);
+    shared_append(&heap->shared[hhi_slab_class(slab) & heap->shared_mask], slab);
     // relaxed: a hint without the lock.
-    hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) + 1);
+    uint32_t count = hh_load_relaxed(&heap->shared_count) + 1;
+    hh_store_relaxed(&heap->shared_count, count);
+    if (hh_unlikely(heap->shared_mask == 0 && count > SHARED_FEW_MOST))
+        shared_spread_locked(heap);
     hhi_lock_leave(&heap->lock);
 }
 
@@ -310,16 +341,17 @@ hhi_heap_share_slab(struct hhi_slab *slab)
 }
 
 static void
-shared_remove_locked(struct hh_heap *heap, unsigned class_index, struct hhi_slab *slab)
+shared_remove_locked(struct hh_heap *heap, struct hhi_slab *slab)
 {
+    struct hhi_shared_list *list = &heap->shared[hhi_slab_class(slab) & heap->shared_mask];
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        heap->lists->shared[class_index] = slab->next;
+        list->first = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     else
-        heap->lists->shared_last[class_index] = slab->previous;
+        list->last = slab->previous;
     slab->next = slab->previous = NULL;
     // relaxed: a hint without the lock.
     hh_store_relaxed(&heap->shared_count, hh_load_relaxed(&heap->shared_count) - 1);
@@ -332,9 +364,11 @@ hhi_heap_take_shared(struct hh_heap *heap, unsigned class_index)
     if (hh_load_relaxed(&heap->shared_count) == 0)
         return NULL;
     hhi_lock_enter(&heap->lock);
-    struct hhi_slab *slab = heap->lists->shared[class_index];
+    struct hhi_slab *slab = heap->shared[class_index & heap->shared_mask].first;
+    while (slab != NULL && hhi_slab_class(slab) != class_index)
+        slab = slab->next;
     if (slab != NULL)
-        shared_remove_locked(heap, class_index, slab);
+        shared_remove_locked(heap, slab);
     hhi_lock_leave(&heap->lock);
     return slab;
 }
@@ -346,18 +380,29 @@ hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_index,
     struct hhi_slab *chain = NULL, *next;
     unsigned taken = 0;
     hhi_lock_enter(&heap->lock);
-    for (struct hhi_slab *slab = heap->lists->shared[class_index]; slab != NULL && taken < 64;
-         slab = next) {
+    struct hhi_slab *slab = heap->shared[class_index & heap->shared_mask].first;
+    for (; slab != NULL && taken < 64; slab = next) {
         next = slab->next;
-        if (!due(arg, slab))
+        if (hhi_slab_class(slab) != class_index || !due(arg, slab))
             continue;
-        shared_remove_locked(heap, class_index, slab);
+        shared_remove_locked(heap, slab);
         slab->next = chain;
         chain = slab;
         taken++;
     }
     hhi_lock_leave(&heap->lock);
     return chain;
+}
+
+bool
+hhi_heap_track_locked(struct hh_heap *heap)
+{
+    if (heap->tracked != tracked_none)
+        return true;
+    struct hhi_slab **tracked = hhi_meta_alloc_cold(HHI_CLASSES * sizeof(struct hhi_slab *));
+    if (tracked != NULL)
+        heap->tracked = tracked;
+    return tracked != NULL;
 }
 
 // ---- Heaps --------------------------------------------------------------------------------------
@@ -377,48 +422,25 @@ executable_pages_ask(void)
     return HH_OK;
 }
 
-static void
-lists_clear(struct hhi_heap_lists *lists)
-{
-    // Looked at first: most were never written, and use no memory.
-    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
-        if (lists->shared[class_index] != NULL)
-            lists->shared[class_index] = lists->shared_last[class_index] = NULL;
-        if (lists->tracked[class_index] != NULL)
-            lists->tracked[class_index] = NULL;
-    }
-}
-
-// Under heaps.lock. What is had for a heap that can not be made is kept for the next one.
-static struct hh_heap *
-heap_record_make(void)
-{
-    if (heaps.spare == NULL)
-        heaps.spare = hhi_meta_alloc_cold(sizeof *heaps.spare);
-    struct hh_heap *heap = heaps.spare == NULL ? NULL : hhi_meta_alloc(sizeof *heap);
-    if (heap != NULL) {
-        heap->lists = heaps.spare;
-        heaps.spare = NULL;
-    }
-    return heap;
-}
-
 static struct hh_heap *
 heap_record(void)
 {
     hhi_lock_enter(&heaps.lock);
     struct hh_heap *heap = heaps.ended;
-    if (heap == NULL) {
-        heap = heap_record_make();
-        hhi_lock_leave(&heaps.lock);
-        return heap;
-    }
-    heaps.ended = heap->next;
+    if (heap != NULL)
+        heaps.ended = heap->next;
     hhi_lock_leave(&heaps.lock);
-    struct hhi_heap_lists *lists = heap->lists;
-    lists_clear(lists);
+    if (heap == NULL)
+        heap = hhi_meta_alloc(sizeof *heap);
+    if (heap == NULL)
+        return NULL;
+    // Lists that an ended heap had made serve the next one; they are empty.
+    struct hhi_shared_list *all = heap->shared_mask != 0 ? heap->shared : NULL;
+    struct hhi_slab **tracked = heap->tracked;
     memset(heap, 0, sizeof *heap);
-    heap->lists = lists;
+    heap->shared = all != NULL ? all : &heap->shared_few;
+    heap->shared_mask = all != NULL ? HHI_SHARED_LISTS - 1 : 0;
+    heap->tracked = tracked != NULL ? tracked : tracked_none;
     return heap;
 }
 
@@ -473,6 +495,14 @@ run_end(struct hhi_slab *slab)
 }
 
 static void
+lists_forget_locked(struct hh_heap *heap)
+{
+    memset(heap->shared, 0, (heap->shared_mask + 1) * sizeof *heap->shared);
+    if (heap->tracked != tracked_none)
+        memset(heap->tracked, 0, HHI_CLASSES * sizeof *heap->tracked);
+}
+
+static void
 heap_release_runs(struct hh_heap *heap)
 {
     size_t size_bytes = 0;
@@ -494,6 +524,7 @@ heap_release_runs(struct hh_heap *heap)
         run_end(slab);
     }
     heap->runs = NULL;
+    lists_forget_locked(heap);
     hhi_lock_leave(&heap->lock);
     hhi_budget_discharge_heap(&heap->budget, size_bytes);
     hhi_sweep_note(size_bytes);

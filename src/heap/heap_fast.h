@@ -60,8 +60,7 @@ hhi_malloc_quick(size_t size_bytes, void **block)
     struct hhi_thread *self = hhi_self;
     if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
         return false;
-    struct hhi_bin *bin =
-        &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    struct hhi_bin *bin = &self->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return false;
@@ -78,8 +77,7 @@ hhi_malloc_fast(size_t size_bytes, void *(*medium)(size_t), void *(*refill)(size
     HH_OPAQUE(self); // before the first branch: after it, one instruction less, and slower (0013)
     if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES))
         return medium(size_bytes);
-    struct hhi_bin *bin =
-        &self->main.bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    struct hhi_bin *bin = &self->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return refill(size_bytes);
@@ -127,13 +125,12 @@ hhi_bin_next(struct hhi_bin *bin)
     return index;
 }
 
-// Take a small block from a cache whose bin of the class is empty: one that was freed since its list
+// Take a small block from bins of all small classes, of which the class's is empty: one that was freed since its list
 // was taken, as there is most times. False: not to be had at once.
 HH_FAST bool
-hhi_cache_take_freed(struct hhi_cache *cache, size_t size_bytes, void **block)
+hhi_bins_take_freed(struct hhi_bin *bins, size_t size_bytes, void **block)
 {
-    struct hhi_bin *bin =
-        &cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    struct hhi_bin *bin = &bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = hhi_bin_freed(bin);
     if (hh_unlikely(index >= HHI_LINK_END))
         return false;
@@ -147,17 +144,17 @@ HH_FAST void *
 hhi_malloc_refill(size_t size_bytes, void *(*slow)(size_t))
 {
     void *block;
-    return hh_likely(hhi_cache_take_freed(&hhi_self->main, size_bytes, &block)) ? block
-                                                                                : slow(size_bytes);
+    return hh_likely(hhi_bins_take_freed(hhi_self->bins, size_bytes, &block)) ? block
+                                                                              : slow(size_bytes);
 }
 
-// Take a block of a size above the small ones from a cache. False: not to be had at once.
+// Take a block of a size above the small ones from bins of all classes. False: not to be had at once.
 HH_FAST bool
-hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes, void **block)
+hhi_bins_take_medium(struct hhi_bin *bins, size_t size_bytes, void **block)
 {
     if (hh_unlikely(size_bytes > hhi_slab_limit_bytes))
         return false;
-    struct hhi_bin *bin = &cache->bins[hhi_class_of_medium(size_bytes)];
+    struct hhi_bin *bin = &bins[hhi_class_of_medium(size_bytes)];
     size_t index = bin->head;
     if (index >= HHI_LINK_END) {
         index = hhi_bin_next(bin);
@@ -168,13 +165,17 @@ hhi_cache_take_medium(struct hhi_cache *cache, size_t size_bytes, void **block)
     return true;
 }
 
-// A block of any size that a slab serves, reading as zero, from a cache's lists. NULL: not at once.
+// A block of any size that a slab serves, reading as zero, from the bins of classes below limit. NULL:
+// not at once.
 HH_FAST void *
-hhi_cache_take_zeroed(struct hhi_cache *cache, size_t size_bytes)
+hhi_bins_take_zeroed(struct hhi_bin *bins, uint32_t class_limit, size_t size_bytes)
 {
     if (hh_unlikely(size_bytes - 1 >= hhi_slab_limit_bytes))
         return NULL;
-    struct hhi_bin *bin = &cache->bins[hhi_class_of(size_bytes)];
+    unsigned class_index = hhi_class_of(size_bytes);
+    if (hh_unlikely(class_index >= class_limit))
+        return NULL;
+    struct hhi_bin *bin = &bins[class_index];
     if (hh_unlikely(bin->head >= HHI_LINK_END))
         return NULL;
     bool fresh = hhi_bin_fresh(bin);
@@ -190,8 +191,8 @@ HH_FAST void *
 hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))
 {
     void *block;
-    return hh_likely(hhi_cache_take_medium(&hhi_self->main, size_bytes, &block)) ? block
-                                                                                 : slow(size_bytes);
+    return hh_likely(hhi_bins_take_medium(hhi_self->bins, size_bytes, &block)) ? block
+                                                                               : slow(size_bytes);
 }
 
 /*
@@ -215,10 +216,10 @@ HH_FAST bool
 hhi_heap_alloc_quick(const struct hhi_heap_key *key, size_t size_bytes, void **block)
 {
     const struct hhi_recent *recent = hhi_recent_of(hhi_self, key);
-    if (hh_unlikely(size_bytes > HHI_SMALL_MAX_BYTES || recent->heap_id != key->id))
+    if (hh_unlikely(size_bytes > recent->small_bytes || recent->heap_id != key->id))
         return false;
     struct hhi_bin *bin =
-        &recent->cache->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+        &recent->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return false;

@@ -31,6 +31,10 @@ struct hhi_slab *hhi_heap_take_shared_if(struct hh_heap *heap, unsigned class_in
 // Put a slab back that was taken so.
 void hhi_heap_return_shared(struct hhi_slab *slab);
 
+// Before a slab comes into one of heap->tracked: make the lists. Under the lock that guards them. False:
+// no memory.
+bool hhi_heap_track_locked(struct hh_heap *heap);
+
 // Around fork: the list's lock, and every heap's.
 void hhi_heap_list_fork(enum hhi_fork_step step);
 void hhi_heaps_fork(enum hhi_fork_step step);

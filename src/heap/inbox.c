@@ -2,7 +2,7 @@
 // heap/inbox.c - slabs in which other threads have freed blocks, on their way back to the owner.
 #include "heap/inbox.h"
 
-#include <string.h>
+#include "meta/meta_arena.h"
 
 enum {
     /*
@@ -10,7 +10,8 @@ enum {
      * more, and which its owner does not take, keeps its pages.
      */
     COLD_PASSES = 3,
-    TAKE_LOOKS = 8, // slabs looked at for a certain one
+    TAKE_LOOKS = 8,     // slabs looked at for a certain one
+    FEW_MOST_SLABS = 8, // arrived, before each class has a ring of its own
 };
 
 void
@@ -45,10 +46,8 @@ arrived_count_add(struct hhi_cache *cache, int change)
 }
 
 static void
-arrived_append(struct hhi_cache *cache, struct hhi_slab *slab)
+ring_append(struct hhi_slab **last, struct hhi_slab *slab)
 {
-    // relaxed: fixed while carved.
-    struct hhi_slab **last = &cache->arrived[hh_load_relaxed(&slab->class_index)];
     if (*last == NULL) {
         slab->inbox_next = slab;
     } else {
@@ -56,6 +55,19 @@ arrived_append(struct hhi_cache *cache, struct hhi_slab *slab)
         (*last)->inbox_next = slab;
     }
     *last = slab;
+}
+
+// The last of the ring in which slabs of a class are.
+static struct hhi_slab **
+arrived_ring(struct hhi_cache *cache, unsigned class_index)
+{
+    return &cache->arrived[class_index & cache->arrived_mask];
+}
+
+static void
+arrived_append(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    ring_append(arrived_ring(cache, hhi_slab_class(slab)), slab);
     arrived_count_add(cache, 1);
 }
 
@@ -69,6 +81,29 @@ arrived_remove(struct hhi_cache *cache, struct hhi_slab **last, struct hhi_slab 
         *last = slab == previous ? NULL : previous;
     arrived_count_add(cache, -1);
     return slab;
+}
+
+// Give each class a ring of its own. Without memory it stays as it is, which is slower.
+static void
+arrived_spread(struct hhi_cache *cache)
+{
+    struct hhi_slab **all = hhi_meta_alloc(HHI_ARRIVED_ALL * sizeof(struct hhi_slab *));
+    if (all == NULL)
+        return;
+    for (unsigned ring = 0; ring < HHI_ARRIVED_FEW; ring++) {
+        struct hhi_slab *last = cache->arrived_few[ring], *next;
+        if (last == NULL)
+            continue;
+        struct hhi_slab *slab = last->inbox_next;
+        last->inbox_next = NULL;
+        for (; slab != NULL; slab = next) {
+            next = slab->inbox_next;
+            ring_append(&all[hhi_slab_class(slab) & (HHI_ARRIVED_ALL - 1)], slab);
+        }
+        cache->arrived_few[ring] = NULL;
+    }
+    cache->arrived = all;
+    cache->arrived_mask = HHI_ARRIVED_ALL - 1;
 }
 
 // Move what is in the inbox behind what has arrived before, in the order it was pushed.
@@ -90,6 +125,23 @@ arrivals_gather(struct hhi_cache *cache)
         next = oldest->inbox_next;
         arrived_append(cache, oldest);
     }
+    // relaxed: written under the lock.
+    if (hh_unlikely(cache->arrived_mask < HHI_ARRIVED_ALL - 1 &&
+                    hh_load_relaxed(&cache->arrived_count) > FEW_MOST_SLABS))
+        arrived_spread(cache);
+}
+
+// The slab before the oldest one of a class in its ring, or NULL.
+static struct hhi_slab *
+arrived_before(struct hhi_slab *last, unsigned class_index)
+{
+    struct hhi_slab *previous = last;
+    while (previous != NULL && hhi_slab_class(previous->inbox_next) != class_index) {
+        previous = previous->inbox_next;
+        if (previous == last)
+            return NULL;
+    }
+    return previous;
 }
 
 struct hhi_slab *
@@ -97,11 +149,15 @@ hhi_inbox_take(struct hhi_cache *cache, unsigned class_index)
 {
     if (!arrivals_enter(cache))
         return NULL;
-    struct hhi_slab **last = &cache->arrived[class_index], *slab = NULL;
-    if (*last == NULL)
+    struct hhi_slab **last = arrived_ring(cache, class_index), *slab = NULL;
+    struct hhi_slab *previous = arrived_before(*last, class_index);
+    if (previous == NULL) {
         arrivals_gather(cache);
-    if (*last != NULL) {
-        slab = arrived_remove(cache, last, *last);
+        last = arrived_ring(cache, class_index);
+        previous = arrived_before(*last, class_index);
+    }
+    if (previous != NULL) {
+        slab = arrived_remove(cache, last, previous);
         slab->rests = 0;
         if (*last != NULL) // the next one's record, which another thread has written to
             __builtin_prefetch((*last)->inbox_next);
@@ -116,8 +172,7 @@ hhi_inbox_take_slab(struct hhi_cache *cache, struct hhi_slab *slab)
     if (!arrivals_enter(cache))
         return false;
     arrivals_gather(cache);
-    // relaxed: fixed while carved.
-    struct hhi_slab **last = &cache->arrived[hh_load_relaxed(&slab->class_index)];
+    struct hhi_slab **last = arrived_ring(cache, hhi_slab_class(slab));
     struct hhi_slab *previous = *last;
     bool found = false;
     for (unsigned look = 0; look < TAKE_LOOKS && previous != NULL && !found; look++) {
@@ -142,9 +197,9 @@ hhi_inbox_take_any(struct hhi_cache *cache, bool gather)
     if (gather)
         arrivals_gather(cache);
     // relaxed: written under the lock.
-    for (unsigned look = 0; look < HHI_CLASSES && hh_load_relaxed(&cache->arrived_count) > 0;
-         look++) {
-        cache->arrived_turn = (cache->arrived_turn + 1) % HHI_CLASSES;
+    for (unsigned look = 0;
+         look <= cache->arrived_mask && hh_load_relaxed(&cache->arrived_count) > 0; look++) {
+        cache->arrived_turn = (cache->arrived_turn + 1) & cache->arrived_mask;
         struct hhi_slab **last = &cache->arrived[cache->arrived_turn];
         if (*last != NULL) {
             slab = arrived_remove(cache, last, *last);
@@ -187,8 +242,8 @@ hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
         return NULL;
     }
     arrivals_gather(cache);
-    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
-        struct hhi_slab **last = &cache->arrived[class_index], *end = *last, *previous = end;
+    for (unsigned ring = 0; ring <= cache->arrived_mask; ring++) {
+        struct hhi_slab **last = &cache->arrived[ring], *end = *last, *previous = end;
         for (bool more = end != NULL; more;) {
             struct hhi_slab *slab = previous->inbox_next;
             more = slab != end;
@@ -220,7 +275,13 @@ hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged)
 void
 hhi_inbox_forget_arrived(struct hhi_cache *cache)
 {
-    memset(cache->arrived, 0, sizeof cache->arrived);
+    // A lost thread may have been spreading them.
+    bool few = cache->arrived == cache->arrived_few;
+    cache->arrived_mask = (few ? HHI_ARRIVED_FEW : HHI_ARRIVED_ALL) - 1;
+    for (unsigned ring = 0; ring <= cache->arrived_mask; ring++)
+        cache->arrived[ring] = NULL;
+    for (unsigned ring = 0; ring < HHI_ARRIVED_FEW; ring++)
+        cache->arrived_few[ring] = NULL;
     // relaxed: nobody else uses what has arrived.
     hh_store_relaxed(&cache->arrived_count, 0);
     hhi_lock_reset(&cache->arrival_lock);

@@ -14,8 +14,8 @@
         [0 ... HHI_CLASSES - 1] = {.head = HHI_LINK_END }                                          \
     }
 
-const struct hhi_thread hhi_thread_none = {.main.bins = EMPTY_BINS};
-const struct hhi_thread hhi_thread_dead = {.main.bins = EMPTY_BINS};
+const struct hhi_thread hhi_thread_none = {.bins = EMPTY_BINS};
+const struct hhi_thread hhi_thread_dead = {.bins = EMPTY_BINS};
 HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = (struct hhi_thread *)&hhi_thread_none;
 _Atomic uint8_t hhi_threads_borrow HH_START_STATE;
 
@@ -192,6 +192,15 @@ thread_mend_settle(void *arg, struct hhi_cache *cache)
     hhi_cache_mend_settle(cache);
 }
 
+// Its thread may have been making lists for more classes.
+static void
+thread_mend_torn(struct hhi_thread *thread)
+{
+    memset(thread->recent, 0, sizeof thread->recent);
+    memset(thread->spare_lists, 0, sizeof thread->spare_lists);
+    hhi_thread_for_each_cache(thread, thread_mend_lists, NULL);
+}
+
 // While no heap can end.
 static void
 thread_mend_alone(struct hhi_thread *thread)
@@ -200,7 +209,7 @@ thread_mend_alone(struct hhi_thread *thread)
     // generation is a later one, and the record is mended once more.
     uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
     if (thread->torn)
-        hhi_thread_for_each_cache(thread, thread_mend_lists, NULL);
+        thread_mend_torn(thread);
     thread->torn = false;
     hhi_thread_for_each_cache(thread, thread_mend_mark, NULL);
     // relaxed: an addition reads the newest epoch. Who took a token before the slabs were marked is in a
@@ -230,6 +239,10 @@ hhi_thread_mend(struct hhi_thread *thread)
 static void
 cache_init(struct hhi_cache *cache, struct hhi_thread *thread)
 {
+    if (cache->arrived == NULL) { // of a heap, and new: its lists come with the first block
+        cache->arrived = cache->arrived_few;
+        cache->bins = (struct hhi_bin *)hhi_thread_none.bins;
+    }
     hhi_cache_reset(cache);
     // relaxed: published with the record, or by the owner word of a slab [SL-3].
     hh_store_relaxed(&cache->thread, thread);
@@ -247,11 +260,33 @@ cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
     hhi_lock_leave(&heap->lock);
 }
 
+// Remember the cache of a heap, or forget what is there: heap_id 0.
 static void
 recent_set(struct hhi_recent *recent, uint64_t heap_id, struct hhi_cache *cache)
 {
+    // relaxed: the owner's own.
+    size_t classes = hh_load_relaxed(&cache->class_limit);
+    if (classes > HHI_SMALL_CLASSES)
+        classes = HHI_SMALL_CLASSES + 1;
     recent->heap_id = heap_id;
     recent->cache = cache;
+    recent->bins = cache->bins;
+    recent->small_bytes = classes == 0 ? 0 : (classes - 1) * HHI_ALIGNMENT_BYTES;
+}
+
+// The main cache has lists of all classes in the record itself.
+static void
+main_init(struct hhi_thread *thread)
+{
+    struct hhi_cache *cache = &thread->main;
+    cache->bins = thread->bins;
+    cache->partial = thread->partial;
+    cache->shared_use = thread->shared_use;
+    cache->arrived = thread->arrived;
+    // relaxed: published with the record.
+    hh_store_relaxed(&cache->class_limit, HHI_CLASSES);
+    cache_init(cache, thread);
+    cache_attach(cache, &hhi_default_heap);
 }
 
 static struct hhi_thread *
@@ -263,8 +298,7 @@ thread_make(void)
     thread->holder = hhi_thread_self();
     // relaxed (both): published with the record.
     hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
-    cache_init(&thread->main, thread);
-    cache_attach(&thread->main, &hhi_default_heap);
+    main_init(thread);
     recent_set(hhi_recent_of(thread, &hhi_default_heap.key), hhi_default_heap.key.id,
                &thread->main);
     hhi_guard_register(&thread->guard);
@@ -421,6 +455,74 @@ table_reserve(struct hhi_thread *thread)
             thread->table_used++;
         }
     }
+    return true;
+}
+
+// ---- Lists of a cache ---------------------------------------------------------------------------
+
+// Lists for classes below each: the classes that serve them first (hhi_class_coarse) are below it, too.
+static const uint8_t class_limits[HHI_CLASS_LIMITS] = {9, 17, 33, HHI_SMALL_CLASSES + 1,
+                                                       HHI_CLASSES};
+
+enum { LISTS_BYTES_A_CLASS = sizeof(struct hhi_bin) + sizeof(struct hhi_slab *) + 1 };
+
+// The place of the first limit above class_index.
+static unsigned
+limit_place(unsigned class_index)
+{
+    unsigned place = 0;
+    while (class_limits[place] <= class_index)
+        place++;
+    return place;
+}
+
+static void *
+lists_take(struct hhi_thread *thread, unsigned place)
+{
+    void **lists = thread->spare_lists[place];
+    if (lists == NULL)
+        return hhi_meta_alloc((size_t)class_limits[place] * LISTS_BYTES_A_CLASS);
+    thread->spare_lists[place] = *lists;
+    return lists;
+}
+
+static void
+lists_give(struct hhi_thread *thread, unsigned place, void *lists)
+{
+    *(void **)lists = thread->spare_lists[place];
+    thread->spare_lists[place] = lists;
+}
+
+bool
+hhi_cache_grow(struct hhi_cache *cache, unsigned class_index)
+{
+    // relaxed (both): the owner's own; fixed once made.
+    unsigned old_limit = hh_load_relaxed(&cache->class_limit), place = limit_place(class_index);
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    unsigned limit = class_limits[place];
+    struct hhi_bin *bins = lists_take(thread, place), *old_bins = cache->bins;
+    if (bins == NULL)
+        return false;
+    struct hhi_slab **partial = (struct hhi_slab **)(void *)(bins + limit);
+    uint8_t *shared_use = (uint8_t *)(partial + limit);
+    for (unsigned each = 0; each < limit; each++) {
+        bool old = each < old_limit;
+        bins[each] = old ? old_bins[each] : (struct hhi_bin){.head = HHI_LINK_END};
+        partial[each] = old ? cache->partial[each] : NULL;
+        shared_use[each] = old ? cache->shared_use[each] : 0;
+    }
+    cache->bins = bins;
+    cache->partial = partial;
+    cache->shared_use = shared_use;
+    // order: release [TC-4] there is room for as many (I4).
+    hh_store_release(&cache->class_limit, limit);
+    // relaxed: fixed while the caller uses the heap.
+    uint64_t heap_id = hh_load_relaxed(&cache->heap_id);
+    struct hhi_recent *recent = hhi_recent_of(thread, &cache->heap->key);
+    if (recent->heap_id == heap_id)
+        recent_set(recent, heap_id, cache);
+    if (old_limit != 0)
+        lists_give(thread, limit_place(old_limit - 1), old_bins);
     return true;
 }
 

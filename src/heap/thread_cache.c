@@ -3,7 +3,6 @@
 #include "heap/thread_cache.h"
 
 #include <limits.h>
-#include <string.h>
 
 #include "base/check.h"
 #include "heap/growth.h"
@@ -36,13 +35,6 @@ slab_block_count(struct hhi_slab *slab)
     return hh_load_relaxed(&slab->block_count);
 }
 
-static unsigned
-slab_class(struct hhi_slab *slab)
-{
-    // relaxed: fixed while carved.
-    return hh_load_relaxed(&slab->class_index);
-}
-
 static size_t
 slab_run_bytes(struct hhi_slab *slab)
 {
@@ -55,6 +47,13 @@ slab_owner(struct hhi_slab *slab)
 {
     // relaxed: the caller is the owner's thread or holds the token [SL-3].
     return hh_load_relaxed(&slab->owner);
+}
+
+static unsigned
+cache_class_limit(struct hhi_cache *cache)
+{
+    // relaxed: the owner's own.
+    return hh_load_relaxed(&cache->class_limit);
 }
 
 // True: the caller has the token now.
@@ -94,7 +93,7 @@ slab_collect_guarded(struct hhi_cache *cache, struct hhi_slab *slab)
 static void
 partial_push(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    struct hhi_slab **list = &cache->partial[slab_class(slab)];
+    struct hhi_slab **list = &cache->partial[hhi_slab_class(slab)];
     slab->state = HHI_SLAB_PARTIAL;
     slab->previous = NULL;
     slab->next = *list;
@@ -110,7 +109,7 @@ partial_remove(struct hhi_cache *cache, struct hhi_slab *slab)
     if (slab->previous != NULL)
         slab->previous->next = slab->next;
     else
-        cache->partial[slab_class(slab)] = slab->next;
+        cache->partial[hhi_slab_class(slab)] = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
     slab->next = slab->previous = NULL;
@@ -545,7 +544,7 @@ hhi_cache_share_all(struct hhi_cache *cache)
     hhi_cache_drain(cache);
     cache_release_kept(cache);
     cache->shared_all = true;
-    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+    for (unsigned class_index = 1; class_index < cache_class_limit(cache); class_index++) {
         bin_unload(cache, class_index);
         struct hhi_slab *next;
         for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = next) {
@@ -564,7 +563,7 @@ void
 hhi_cache_give_back(struct hhi_cache *cache, bool small_ones)
 {
     hhi_cache_drain(cache);
-    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+    for (unsigned class_index = 1; class_index < cache_class_limit(cache); class_index++) {
         struct hhi_slab *slab = hhi_bin_slab(&cache->bins[class_index]);
         if (slab == NULL || (!small_ones && hhi_class_granules(class_index) == 1) ||
             hhi_slab_count_live(slab) != 0)
@@ -582,7 +581,7 @@ hhi_cache_purge(struct hhi_cache *cache)
     size_t purged_bytes = 0;
     hhi_cache_drain(cache);
     cache_release_kept(cache);
-    for (unsigned class_index = 1; class_index < HHI_CLASSES; class_index++) {
+    for (unsigned class_index = 1; class_index < cache_class_limit(cache); class_index++) {
         bin_unload(cache, class_index);
         struct hhi_slab *next;
         for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = next) {
@@ -627,7 +626,8 @@ partial_last(struct hhi_cache *cache, unsigned class_index)
 void
 hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget)
 {
-    for (unsigned classes = 0; classes < HHI_CLASSES; classes++) {
+    unsigned class_limit = cache_class_limit(cache);
+    for (unsigned classes = 0; classes < class_limit; classes++) {
         unsigned class_index = cache->stale_class;
         for (struct hhi_slab *slab = partial_last(cache, class_index); slab != NULL;
              slab = slab->previous) {
@@ -640,22 +640,24 @@ hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget)
             // relaxed: as in slab_is_stale.
             hh_store_relaxed(&slab->stamp_ms, (uint32_t)slab->credit);
         }
-        cache->stale_class = (uint8_t)((class_index + 1) % HHI_CLASSES);
+        cache->stale_class = (uint8_t)(class_index + 1 < class_limit ? class_index + 1 : 0);
     }
 }
 
 static void
 lists_reset(struct hhi_cache *cache)
 {
-    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
+    // order: acquire [TC-4] the lists have room for as many.
+    unsigned class_limit = hh_load_acquire(&cache->class_limit);
+    for (unsigned class_index = 0; class_index < class_limit; class_index++) {
         cache->bins[class_index] = (struct hhi_bin){.head = HHI_LINK_END};
         cache->partial[class_index] = NULL;
+        cache->shared_use[class_index] = 0;
     }
     hhi_kept_forget(cache);
     hhi_inbox_forget_arrived(cache);
     cache->partial_bytes = 0;
     cache->shared_all = false;
-    memset(cache->shared_use, 0, sizeof cache->shared_use);
 }
 
 void
@@ -772,7 +774,7 @@ hhi_cache_mend_settle(struct hhi_cache *cache)
 void
 hhi_cache_check(struct hhi_cache *cache)
 {
-    for (unsigned class_index = 0; class_index < HHI_CLASSES; class_index++) {
+    for (unsigned class_index = 0; class_index < cache_class_limit(cache); class_index++) {
         struct hhi_bin *bin = &cache->bins[class_index];
         struct hhi_slab *current = hhi_bin_slab(bin);
         HH_CHECK(current != NULL || bin->head == HHI_LINK_END); // I1

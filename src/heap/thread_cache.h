@@ -16,6 +16,10 @@
  *     kept             empty slabs held back for a while (kept_slabs.h)
  *     inbox, arrived   slabs in which other threads have freed blocks (heap/inbox.h)
  *
+ * What is per class lies apart: for the default heap in the thread's record, of all classes; for another
+ * heap it is made for the classes up to the largest one used, and moved when it grows
+ * (hhi_cache_reserve), since a host may have 100,000 heaps with a few blocks each.
+ *
  * A thread without a record has hhi_self == &hhi_thread_none, whose bins are empty: the first
  * malloc takes the ordinary slow path and makes one. When a thread ends, its record goes whole, with
  * all slabs, to the list of orphans; the next thread to start takes it whole. Slabs name their
@@ -30,6 +34,8 @@
  *   I2  a slab owned by a cache is: in a bin (CURRENT), in partial (PARTIAL), or in neither (FULL).
  *       A kept slab has no owner.
  *   I3  records of threads and caches are never unmapped; a cache serves one thread record for ever.
+ *   I4  a slab owned by a cache is of a class below class_limit, and bins, partial and shared_use
+ *       have room for that many, also in what a lost thread leaves: class_limit is stored last.
  *
  * Memory ordering
  *   TC-1  heap_id of a cache: release when its heap has ended and the cache is empty -> acquire
@@ -37,6 +43,8 @@
  *   TC-2  list of all threads: release push -> acquire walk: the record's fields.
  *   TC-3  mended of a record: release when what lost threads left is mended -> acquire by the
  *         sweeper before it takes an inbox.
+ *   TC-4  class_limit: release when there is room for as many classes -> acquire before the lists
+ *         are made anew, which a lost thread may have been making larger.
  */
 #ifndef HHI_HEAP_THREAD_CACHE_H
 #define HHI_HEAP_THREAD_CACHE_H
@@ -78,19 +86,29 @@ hhi_bin_fresh(const struct hhi_bin *bin)
 
 enum { HHI_KEPT_SLABS = 16 };
 
+enum {
+    HHI_ARRIVED_ALL = 128, // rings of slabs that arrived, one a class but for class 0
+    HHI_ARRIVED_FEW = 2,   // of a cache with few slabs, each for several classes
+};
+
 struct hhi_cache {
-    struct hhi_bin bins[HHI_CLASSES];
-    struct hhi_slab *partial[HHI_CLASSES];
-    struct hhi_slab *arrived[HHI_CLASSES]; // the last of each ring; under arrival_lock
-    struct hhi_lock arrival_lock;          // tried, never waited for (heap/inbox.h)
-    _Atomic uint32_t arrived_count;        // slabs in arrived
-    unsigned arrived_turn;                 // class last asked by hhi_inbox_take_any
-    size_t partial_bytes;                  // size of the slabs in partial
-    bool shared_all;                       // nothing was taken from a slab since all were shared
-    uint8_t stale_class;                   // where the search for stale slabs goes on
-    uint8_t shared_use[HHI_CLASSES];       // blocks that a coarser class served for this one
-    struct hh_heap *heap;                  // fixed while heap_id is
-    _Atomic(struct hhi_thread *) thread;   // fixed once made
+    // Of classes below class_limit [I4].
+    struct hhi_bin *bins;
+    struct hhi_slab **partial;
+    uint8_t *shared_use; // blocks that a coarser class served for this one
+    _Atomic uint32_t class_limit;
+    bool shared_all;              // nothing was taken from a slab since all were shared
+    uint8_t stale_class;          // where the search for stale slabs goes on
+    size_t partial_bytes;         // size of the slabs in partial
+    struct hhi_lock arrival_lock; // tried, never waited for (heap/inbox.h)
+    // Under arrival_lock: the last of each ring, of the classes that are equal under the mask.
+    struct hhi_slab **arrived;
+    uint32_t arrived_mask;
+    unsigned arrived_turn; // ring last asked by hhi_inbox_take_any
+    struct hhi_slab *arrived_few[HHI_ARRIVED_FEW];
+    _Atomic uint32_t arrived_count;      // slabs in arrived
+    struct hh_heap *heap;                // fixed while heap_id is
+    _Atomic(struct hhi_thread *) thread; // fixed once made
     _Atomic uint64_t heap_id;       // 0 = the heap has ended, the cache may be used again [TC-1]
     struct hhi_cache *next_of_heap; // all caches of a heap, under its lock
     // Empty slabs held back (kept_slabs.h): slots, and what the owner remembers of them.
@@ -110,7 +128,12 @@ enum { HHI_RECENT_CACHES = 32 };
 struct hhi_recent {
     uint64_t heap_id;        // 0: none, the id of no heap
     struct hhi_cache *cache; // of that heap
+    struct hhi_bin *bins;    // the cache's
+    size_t small_bytes;      // the largest small size that they have room for
 };
+
+// Lists for classes below a limit that are not in use now, by the limit's place among the limits.
+enum { HHI_CLASS_LIMITS = 5 };
 
 enum hhi_thread_state {
     HHI_THREAD_RUNNING = 1, // some thread's hhi_self
@@ -118,7 +141,11 @@ enum hhi_thread_state {
 };
 
 struct hhi_thread {
-    struct hhi_cache main; // first: &thread->main is the address of the record
+    struct hhi_cache main;            // first: its address, which a free compares, is the record's
+    struct hhi_bin bins[HHI_CLASSES]; // the main cache's
+    struct hhi_slab *partial[HHI_CLASSES];
+    struct hhi_slab *arrived[HHI_ARRIVED_ALL];
+    uint8_t shared_use[HHI_CLASSES];
     struct hhi_recent recent[HHI_RECENT_CACHES];
     struct hhi_cache **table; // capacity is a power of two, or NULL
     uint32_t table_capacity, table_used;
@@ -133,7 +160,8 @@ struct hhi_thread {
     uint32_t borrowed;           // calls in progress of a thread that has none of its own
     struct hhi_thread *stand_in; // while borrowed: what hhi_self was, and will be
     struct hhi_cache *spare;     // empty caches of this record, by next_of_heap
-    uint32_t slow_events;        // for ticks
+    void *spare_lists[HHI_CLASS_LIMITS]; // of its caches, chained by their first word
+    uint32_t slow_events;                // for ticks
 };
 
 // Offset of the entry of a heap's id in struct hhi_thread.
@@ -147,14 +175,14 @@ hhi_recent_of(struct hhi_thread *thread, const struct hhi_heap_key *key)
     return (struct hhi_recent *)(void *)((char *)thread + key->recent_bytes);
 }
 
-// Slabs of a heap by class, under its lock.
-struct hhi_heap_lists {
-    struct hhi_slab *shared[HHI_CLASSES]; // without owner, with free blocks
-    struct hhi_slab *shared_last[HHI_CLASSES];
-    struct hhi_slab *tracked[HHI_CLASSES]; // of DebugAlloc blocks, with free blocks
+struct hhi_shared_list {
+    struct hhi_slab *first, *last;
 };
 
-enum { HHI_KEPT_RUNS = 4 };
+enum {
+    HHI_SHARED_LISTS = 128, // one a class but for class 0
+    HHI_KEPT_RUNS = 4,
+};
 
 struct hh_heap {
     union {
@@ -165,8 +193,12 @@ struct hh_heap {
     struct hhi_lock lock; // rank: heap
     struct hhi_budget budget;
     // Under lock:
-    struct hhi_slab *runs;    // all runs of the heap
-    struct hhi_cache *caches; // all its caches
+    struct hhi_shared_list *shared; // slabs without owner that have free blocks, as arrived
+    uint32_t shared_mask;
+    struct hhi_shared_list shared_few;
+    struct hhi_slab **tracked; // per class: slabs of DebugAlloc blocks that have free blocks
+    struct hhi_slab *runs;     // all runs of the heap
+    struct hhi_cache *caches;  // all its caches
     size_t slab_count;
     uint64_t slabs_carved, slabs_retired;
     struct hh_heap *next;  // list of heaps, under heaps.lock
@@ -176,7 +208,6 @@ struct hh_heap {
     _Atomic uint64_t bad_frees;
     _Atomic uint32_t shared_count; // slabs in shared; a hint without the lock
     _Atomic uint32_t stale_class;  // where the search for stale shared slabs goes on; a hint
-    struct hhi_heap_lists *lists;  // fixed; apart, since most heaps never use theirs
     _Atomic(struct hhi_slab *) kept_runs[HHI_KEPT_RUNS]; // [KR-1] of freed large blocks
     _Atomic uint32_t early_runs;      // large blocks that are smaller than their runs
     _Atomic uint32_t kept_run_misses; // runs given up unused since one was used; a hint
@@ -223,8 +254,18 @@ void hhi_thread_exit(struct hhi_thread *thread);
 struct hhi_cache *hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap);
 // The same without making one.
 struct hhi_cache *hhi_cache_find(struct hhi_thread *thread, const struct hh_heap *heap);
+// Make room for the lists of a class of a cache that the caller's thread owns. False: no memory.
+bool hhi_cache_grow(struct hhi_cache *cache, unsigned class_index);
+static inline bool
+hhi_cache_reserve(struct hhi_cache *cache, unsigned class_index)
+{
+    // relaxed: the owner's own.
+    return hh_likely(class_index < hh_load_relaxed(&cache->class_limit)) ||
+           hhi_cache_grow(cache, class_index);
+}
 
-// A block for class_index, or a little larger, when the bin's list is empty. NULL: refused.
+// A block for class_index, below the limit, or a little larger, when the bin's list is empty. NULL:
+// refused.
 void *hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level);
 // credit of a slab of this thread has run out.
 void hhi_slab_event(struct hhi_slab *slab);

@@ -84,7 +84,7 @@ override_calloc_slow(size_t total_bytes)
 HH_NOINLINE static void *
 override_calloc_medium(size_t total_bytes)
 {
-    void *block = hhi_cache_take_zeroed(&hhi_self->main, total_bytes);
+    void *block = hhi_bins_take_zeroed(hhi_self->bins, HHI_CLASSES, total_bytes);
     return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
 }
 

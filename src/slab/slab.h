@@ -237,6 +237,13 @@ hhi_slab_block_at(struct hhi_slab *slab, const void *address, uint32_t *slot)
     return mark < magic && index < block_count ? (uint32_t)index : UINT32_MAX;
 }
 
+static inline unsigned
+hhi_slab_class(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    return hh_load_relaxed(&slab->class_index);
+}
+
 static inline enum hhi_slab_look
 hhi_slab_look(const struct hhi_slab *slab)
 {

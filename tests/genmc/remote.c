@@ -98,7 +98,6 @@ hhi_slab_is_idle(struct hhi_slab *asked)
 #include "slab/slab.c"
 #endif
 
-#define slab_class slab_class_of_cache
 #include "heap/thread_cache.c"
 
 #include "heap/inbox.c"
@@ -353,15 +352,28 @@ scene_set(void)
     slab->heap_next = slab->next = slab->previous = NULL;
     hh_store_relaxed(&owner_cache.inbox, NULL);
     hh_store_relaxed(&heir_cache.inbox, NULL);
-    owner_cache.arrived[CLASS] = heir_cache.arrived[CLASS] = NULL;
+    owner_thread.arrived[CLASS] = heir_thread.arrived[CLASS] = NULL;
     came_back = 0;
     mended = false;
     shared = NULL;
     hhi_default_heap.runs = slab;
     if (SCENE == 3) {
-        owner_cache.partial[CLASS] = NULL;
+        owner_thread.partial[CLASS] = NULL;
         partial_push(&owner_cache, slab);
     }
+}
+
+static void
+lists_give_to(struct hhi_thread *thread)
+{
+    // relaxed (both): no thread runs.
+    hh_store_relaxed(&thread->main.thread, thread);
+    hh_store_relaxed(&thread->main.class_limit, HHI_CLASSES);
+    thread->main.bins = thread->bins;
+    thread->main.partial = thread->partial;
+    thread->main.shared_use = thread->shared_use;
+    thread->main.arrived = thread->arrived;
+    thread->main.arrived_mask = HHI_ARRIVED_ALL - 1;
 }
 
 static void
@@ -371,8 +383,8 @@ scene_begin(void)
     hhi_window.granules = 1;
     hhi_window.records = (char *)records;
     hhi_window.heads = heads;
-    hh_store_relaxed(&owner_cache.thread, &owner_thread);
-    hh_store_relaxed(&heir_cache.thread, &heir_thread);
+    lists_give_to(&owner_thread);
+    lists_give_to(&heir_thread);
     owner_cache.heap = heir_cache.heap = &hhi_default_heap;
     hhi_default_heap.id = 1;
     hh_store_relaxed(&owner_cache.heap_id, 1);

@@ -124,6 +124,8 @@ scene_run(void)
         recent_set(&thread->recent[slot], 0, &hhi_cache_none);
     ending.id = next_heap.id = 2;
     ending.caches = next_heap.caches = NULL;
+    ending.shared = &ending.shared_few;
+    ending.tracked = tracked_none;
     do // the next one's place is behind the ended one's
         next_heap.id++;
     while (table_slot(thread, next_heap.id) != table_slot(thread, ending.id));

@@ -97,6 +97,86 @@ heaps_that_live_at_once_know_their_blocks(void **state)
     assert_int_equal(process_figures().heaps, heaps);
 }
 
+// A host may have 100,000 heaps with a few blocks each.
+static void
+a_heap_s_records_are_as_large_as_what_it_holds(void **state)
+{
+    (void)state;
+    static struct hh_heap *heaps[4 * AT_ONCE];
+    size_t before = 0;
+    for (int heap = 0; heap < 4 * AT_ONCE; heap++) {
+        if (heap == 2 * AT_ONCE) // no records of ended heaps are left to be used again
+            before = process_figures().metadata_bytes;
+        heaps[heap] = core_heap();
+        core_alloc(heaps[heap], 64);
+    }
+    // 3.2 KB each, and a chunk of 1 MiB that may just have been begun.
+    assert_in_range(process_figures().metadata_bytes, before,
+                    before + 2 * AT_ONCE * 3600 + (1 << 20));
+    for (int heap = 0; heap < 4 * AT_ONCE; heap++)
+        hhi_heap_destroy(heaps[heap]);
+}
+
+enum { GROWING_BLOCKS = 3000 };
+
+struct growing {
+    struct hh_heap *heap;
+    unsigned char *blocks[GROWING_BLOCKS];
+};
+
+// Small classes first, so that the cache's lists are made larger with blocks in them.
+static size_t
+growing_size(int block)
+{
+    return 1 + (size_t)block * 3;
+}
+
+static void
+growing_take(void *argument)
+{
+    struct growing *growing = argument;
+    for (int block = 0; block < GROWING_BLOCKS; block++) {
+        growing->blocks[block] = core_alloc(growing->heap, growing_size(block));
+        core_fill(growing->blocks[block], growing_size(block), (uint64_t)block);
+    }
+}
+
+static void
+growing_free(void *argument)
+{
+    struct growing *growing = argument;
+    for (int block = 0; block < GROWING_BLOCKS; block++) {
+        assert_true(core_holds(growing->blocks[block], growing_size(block), (uint64_t)block));
+        assert_int_equal(hhi_heap_free(growing->heap, growing->blocks[block]), 0);
+        assert_int_equal(hhi_heap_free(growing->heap, growing->blocks[block]), HH_BAD_NOT_LIVE);
+    }
+}
+
+// By turns blocks of this thread are freed by another, and blocks of one that ended by this one: many
+// slabs of many classes arrive in the cache, and in the heap's lists.
+static void
+lists_of_a_heap_grow_with_what_is_in_them(void **state)
+{
+    (void)state;
+    static struct growing growing;
+    hh_heap_stats stats;
+    growing.heap = core_heap();
+    for (int turn = 0; turn < 6; turn++) {
+        growing_take(&growing);
+        hhi_cache_check(hhi_cache_find(hhi_self, growing.heap));
+        core_in_thread(growing_free, &growing);
+        core_in_thread(growing_take, &growing);
+        growing_free(&growing);
+        assert_int_equal(core_census(growing.heap), 0);
+        hhi_cache_check(hhi_cache_find(hhi_self, growing.heap));
+        if (turn % 2 == 1)
+            hhi_trim();
+    }
+    hhi_heap_get_stats(growing.heap, &stats);
+    assert_int_equal(stats.slab_count, 0); // none was forgotten
+    hhi_heap_destroy(growing.heap);
+}
+
 static void
 blocks_of_an_ended_heap_are_refused(void **state)
 {
@@ -205,11 +285,13 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(heaps_made_and_ended_cost_nothing_in_the_end),
         cmocka_unit_test(heaps_that_live_at_once_know_their_blocks),
+        cmocka_unit_test(lists_of_a_heap_grow_with_what_is_in_them),
         cmocka_unit_test(blocks_of_an_ended_heap_are_refused),
         cmocka_unit_test(ending_a_heap_frees_the_blocks_of_all_threads),
         cmocka_unit_test(an_orphaned_heap_s_blocks_stay_readable_and_are_never_freed),
         cmocka_unit_test(orphaned_heaps_without_a_live_block_are_ended),
         cmocka_unit_test(a_heap_has_the_name_it_was_given),
+        cmocka_unit_test(a_heap_s_records_are_as_large_as_what_it_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
