@@ -26,6 +26,9 @@ struct hh_heap hhi_default_heap HH_START_STATE = {.key = {1, HHI_RECENT_BYTES(1)
                                                   .tracked = default_tracked,
                                                   .name = "default"};
 
+// A heap of this size has its slabs carved from huge pages, if the process is large enough for them.
+#define HUGE_FROM_BYTES ((size_t)32 << 20)
+
 enum { SHARED_FEW_MOST = 16 }; // shared slabs of a heap before each class has a list of its own
 
 static struct {
@@ -133,6 +136,18 @@ try_asks(unsigned level, unsigned attempt)
     }
 }
 
+/*
+ * A heap with few slabs may leave most of each untouched, so huge pages are not for it, however many
+ * such heaps there are: 100,000 with a block each would hold 64 KiB each.
+ */
+static unsigned
+heap_carves_how(struct hh_heap *heap)
+{
+    // relaxed: a hint.
+    bool sparse = hh_load_relaxed(&heap->budget.committed_bytes) < HUGE_FROM_BYTES;
+    return (heap_is_executable(heap) ? HHI_CARVE_EXECUTABLE : 0) | (sparse ? HHI_CARVE_SPARSE : 0);
+}
+
 struct hhi_slab *
 hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
@@ -143,7 +158,7 @@ hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     uint32_t clean_granules;
     struct hhi_slab *slab;
     for (unsigned attempt = 0;; attempt++) {
-        slab = hhi_slab_carve(heap, class_index, heap_is_executable(heap), try_asks(level, attempt),
+        slab = hhi_slab_carve(heap, class_index, heap_carves_how(heap), try_asks(level, attempt),
                               &clean_granules);
         if (slab != NULL || !hhi_limit_retry(level, attempt, size_bytes))
             break;
@@ -411,7 +426,7 @@ hhi_heap_track_locked(struct hh_heap *heap)
 static hh_status
 executable_pages_ask(void)
 {
-    struct hhi_run_request request = {1, 1, true, HHI_ASK_MORE};
+    struct hhi_run_request request = {1, 1, true, HHI_ASK_MORE, false};
     struct hhi_run run;
     if (!hhi_run_alloc(&request, &run))
         return run.refusal == -EACCES || run.refusal == -EPERM ? HH_E_ACCESS_DENIED

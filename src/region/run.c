@@ -383,14 +383,14 @@ region_add(uint32_t count, bool executable, enum hhi_run_ask ask)
     return region;
 }
 
-// Granules [from, end) were just committed, for slabs or not (I4).
+// Granules [from, end) were just committed, for slabs that will be filled or not (I4).
 static void
-region_move_huge(struct region *region, uint32_t from, uint32_t end, bool slabs)
+region_move_huge(struct region *region, uint32_t from, uint32_t end, bool dense)
 {
     if (region->huge_from != region->huge_end)
         region_allow_huge(region, region->huge_from, region->huge_end, false);
     region->huge_from = region->huge_end = end;
-    if (!hhi_opt.huge_pages || !slabs || region->executable ||
+    if (!hhi_opt.huge_pages || !dense || region->executable ||
         runs.committed_granules < HUGE_FROM_GRANULES)
         return;
     // relaxed: a hint that a pass of the sweeper may miss once.
@@ -400,9 +400,9 @@ region_move_huge(struct region *region, uint32_t from, uint32_t end, bool slabs)
     region_allow_huge(region, from, end, true);
 }
 
-// For slabs, or for large blocks. 0 or -errno.
+// dense: see region_move_huge. 0 or -errno.
 static int
-region_commit(struct region *region, uint32_t limit, bool slabs)
+region_commit(struct region *region, uint32_t limit, bool dense)
 {
     if (limit <= region->committed_granules)
         return 0;
@@ -415,7 +415,7 @@ region_commit(struct region *region, uint32_t limit, bool slabs)
                                (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable);
     if (result != 0)
         return result;
-    region_move_huge(region, from, limit, slabs);
+    region_move_huge(region, from, limit, dense);
     region->committed_granules = limit;
     hhi_region_record_set_committed(&region->record, hhi_granule_address(region->first + limit));
     runs.committed_granules += limit - from;
@@ -508,7 +508,8 @@ region_alloc(struct region *region, const struct hhi_run_request *request, struc
     // The kernel is asked for pages once: what it refuses here it refuses elsewhere.
     if (run->refusal != 0 && at + request->count > region->committed_granules)
         return false;
-    int result = region_commit(region, at + request->count, request->count <= HUGE_RUN_GRANULES);
+    bool dense = !request->sparse && request->count <= HUGE_RUN_GRANULES;
+    int result = region_commit(region, at + request->count, dense);
     if (result != 0) {
         runs.pages_refused = true;
         run->refusal = result;

@@ -16,7 +16,7 @@
  *
  * Huge pages are for memory that is written for the first time, never for what is purged and used
  * again: a region forbids them as a whole, and with huge_pages:on, once the heap is large, allows
- * them for the last step that was committed, while slabs are carved from it:
+ * them for the last step that was committed, while slabs of a heap that fills them are carved:
  *
  *   |##ordinary pages##|##huge pages, forbidden again##|##allowed##|...... reserved ..............|
  *
@@ -63,6 +63,7 @@ struct hhi_run_request {
     uint32_t alignment;   // the first granule's address is a multiple of that many granules
     bool executable;      // from regions whose pages may hold code
     enum hhi_run_ask ask; // of the kernel
+    bool sparse;          // much of it may stay untouched: no reason for huge pages
 };
 
 // False when the system or the window has no room. What a refused first try has reserved is kept for

@@ -155,9 +155,11 @@ carve_run(struct hhi_run_request *request, struct hhi_run *run)
 }
 
 static struct hhi_slab *
-carve_fresh(unsigned class_index, bool executable, enum hhi_run_ask ask, uint32_t *clean_granules)
+carve_fresh(unsigned class_index, unsigned how, enum hhi_run_ask ask, uint32_t *clean_granules)
 {
-    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable, ask};
+    bool executable = (how & HHI_CARVE_EXECUTABLE) != 0;
+    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable, ask,
+                                      (how & HHI_CARVE_SPARSE) != 0};
     struct hhi_run run;
     hhi_link *links = links_take(class_index);
     if (links == NULL)
@@ -181,15 +183,16 @@ carve_fresh(unsigned class_index, bool executable, enum hhi_run_ask ask, uint32_
 }
 
 struct hhi_slab *
-hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable, enum hhi_run_ask ask,
+hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, enum hhi_run_ask ask,
                uint32_t *clean_granules)
 {
+    bool executable = (how & HHI_CARVE_EXECUTABLE) != 0;
     *clean_granules = 0;
     struct hhi_slab *slab = limbo_pop(heap, class_index, executable);
     if (slab != NULL)
         slab_set_flags(slab, false, executable);
     else
-        slab = carve_fresh(class_index, executable, ask, clean_granules);
+        slab = carve_fresh(class_index, how, ask, clean_granules);
     if (slab == NULL)
         return NULL;
     slab_start(slab, heap, hhi_class_bytes(class_index), hhi_class_granules(class_index));
@@ -205,7 +208,7 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
                      bool executable, enum hhi_run_ask ask, uint32_t *clean_granules)
 {
     uint32_t count = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
-    struct hhi_run_request request = {count, alignment_granules, executable, ask};
+    struct hhi_run_request request = {count, alignment_granules, executable, ask, false};
     struct hhi_run run;
     if (!carve_run(&request, &run))
         return NULL;

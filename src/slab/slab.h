@@ -277,12 +277,17 @@ static_assert(((HHI_GRANULE_BYTES / HHI_ALIGNMENT_BYTES) + 1) * sizeof(uint16_t)
 // Called once, when the window is chosen.
 void hhi_slab_init(void);
 
+enum {                        // bits of how
+    HHI_CARVE_EXECUTABLE = 1, // for code
+    HHI_CARVE_SPARSE = 2,     // of a heap that may leave most of the slab untouched
+};
+
 /*
  * Take a run and make it a slab of class_index for heap, with the token held and no owner; or a
  * large block that is not live yet. clean_granules: how many of its granules used no memory before,
  * for the caller's accounts. NULL when there is no memory.
  */
-struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, bool executable,
+struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how,
                                 enum hhi_run_ask ask, uint32_t *clean_granules);
 struct hhi_slab *hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes,
                                       uint32_t alignment_granules, bool executable,

@@ -152,7 +152,7 @@ static bool
 slab_carve(unsigned class_index)
 {
     uint32_t clean_granules;
-    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, false, HHI_ASK_MORE,
+    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, 0, HHI_ASK_MORE,
                           &clean_granules) != NULL;
 }
 

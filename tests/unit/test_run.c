@@ -75,7 +75,7 @@ kernel_replace(void **state)
 static bool
 run_try(uint32_t count, uint32_t alignment, bool executable, struct hhi_run *run)
 {
-    struct hhi_run_request request = {count, alignment, executable, HHI_ASK_MORE};
+    struct hhi_run_request request = {count, alignment, executable, HHI_ASK_MORE, false};
     return hhi_run_alloc(&request, run);
 }
 
@@ -578,6 +578,19 @@ large_blocks_and_code_get_no_huge_pages(void **state)
 }
 
 static void
+slabs_of_small_heaps_get_no_huge_pages(void **state)
+{
+    (void)state;
+    huge_begin();
+    struct hhi_run_request request = {.count = 1, .alignment = 1, .sparse = true};
+    size_t count = runs_take(many, 4, REGION_GRANULES);
+    for (int run = 0; run < 200; run++)
+        assert_true(hhi_run_alloc(&request, &many[count++]));
+    assert_int_equal(huge.allowed_calls, 0);
+    runs_give(many, count);
+}
+
+static void
 the_option_and_a_refusal_keep_huge_pages_away(void **state)
 {
     (void)state;
@@ -650,6 +663,7 @@ main(void)
             a_refused_commit_of_an_extension_changes_nothing), // the first: needs a fresh region
         RUN_TEST(a_large_heap_gets_huge_pages_for_its_newest_step_only),
         RUN_TEST(large_blocks_and_code_get_no_huge_pages),
+        RUN_TEST(slabs_of_small_heaps_get_no_huge_pages),
         RUN_TEST(the_option_and_a_refusal_keep_huge_pages_away),
         RUN_TEST(the_unused_part_of_a_huge_page_is_given_back_once),
         RUN_TEST(a_run_grows_into_free_granules_only),

@@ -23,7 +23,7 @@ slab_make(unsigned class_index)
 {
     uint32_t clean_granules;
     struct hhi_slab *slab =
-        hhi_slab_carve(some_heap, class_index, false, HHI_ASK_MORE, &clean_granules);
+        hhi_slab_carve(some_heap, class_index, 0, HHI_ASK_MORE, &clean_granules);
     assert_non_null(slab);
     return slab;
 }
