@@ -35,6 +35,8 @@ static struct {
     struct hhi_lock lock;  // rank: heap list
     struct hh_heap *first; // all heaps but the default one, newest first
     struct hh_heap *ended; // records to use again
+    _Atomic(struct hh_heap *)
+        all; // [TC-5] all records but the default one; only grows, without lock
     uint64_t last_id;
     size_t count;
 } heaps = {.last_id = 1};
@@ -438,6 +440,21 @@ executable_pages_ask(void)
 }
 
 static struct hh_heap *
+heap_record_make(void)
+{
+    struct hh_heap *heap = hhi_meta_alloc(sizeof *heap);
+    if (heap == NULL)
+        return NULL;
+    // relaxed: only a guess for the exchange below.
+    struct hh_heap *head = hh_load_relaxed(&heaps.all);
+    do {
+        heap->next_all = head;
+        // order: release [TC-5] publishes next_all.
+    } while (!hh_cas_weak_release(&heaps.all, &head, heap));
+    return heap;
+}
+
+static struct hh_heap *
 heap_record(void)
 {
     hhi_lock_enter(&heaps.lock);
@@ -446,13 +463,13 @@ heap_record(void)
         heaps.ended = heap->next;
     hhi_lock_leave(&heaps.lock);
     if (heap == NULL)
-        heap = hhi_meta_alloc(sizeof *heap);
+        heap = heap_record_make();
     if (heap == NULL)
         return NULL;
     // Lists that an ended heap had made serve the next one; they are empty.
     struct hhi_shared_list *all = heap->shared_mask != 0 ? heap->shared : NULL;
     struct hhi_slab **tracked = heap->tracked;
-    memset(heap, 0, sizeof *heap);
+    memset(&heap->budget, 0, offsetof(struct hh_heap, next_all) - offsetof(struct hh_heap, budget));
     heap->shared = all != NULL ? all : &heap->shared_few;
     heap->shared_mask = all != NULL ? HHI_SHARED_LISTS - 1 : 0;
     heap->tracked = tracked != NULL ? tracked : tracked_none;
@@ -620,10 +637,12 @@ hhi_heap_list_fork(enum hhi_fork_step step)
     hhi_lock_fork(&heaps.lock, step);
 }
 
+// Of all records, since a look is made without a lock: other threads make and end heaps meanwhile.
 void
 hhi_heaps_fork(enum hhi_fork_step step)
 {
     hhi_lock_fork(&hhi_default_heap.lock, step);
-    for (struct hh_heap *heap = heaps.first; heap != NULL; heap = heap->next)
+    // order: acquire [TC-5] the records' links.
+    for (struct hh_heap *heap = hh_load_acquire(&heaps.all); heap != NULL; heap = heap->next_all)
         hhi_lock_fork(&heap->lock, step);
 }

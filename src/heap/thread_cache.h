@@ -45,6 +45,7 @@
  *         sweeper before it takes an inbox.
  *   TC-4  class_limit: release when there is room for as many classes -> acquire before the lists
  *         are made anew, which a lost thread may have been making larger.
+ *   TC-5  list of all records of heaps: release push -> acquire walk by a fork: the record's link.
  */
 #ifndef HHI_HEAP_THREAD_CACHE_H
 #define HHI_HEAP_THREAD_CACHE_H
@@ -190,7 +191,7 @@ struct hh_heap {
         uint64_t id; // the key's
     };
     uint32_t flags;       // HHI_HEAP_*
-    struct hhi_lock lock; // rank: heap
+    struct hhi_lock lock; // rank: heap; stays when the record is used again for another heap
     struct hhi_budget budget;
     // Under lock:
     struct hhi_shared_list *shared; // slabs without owner that have free blocks, as arrived
@@ -211,6 +212,7 @@ struct hh_heap {
     _Atomic(struct hhi_slab *) kept_runs[HHI_KEPT_RUNS]; // [KR-1] of freed large blocks
     _Atomic uint32_t early_runs;      // large blocks that are smaller than their runs
     _Atomic uint32_t kept_run_misses; // runs given up unused since one was used; a hint
+    struct hh_heap *next_all; // stays, too: all records but the default heap's; fixed [TC-5]
 };
 
 // Written by nobody, and constant, so that no process has pages of them.

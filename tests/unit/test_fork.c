@@ -174,12 +174,55 @@ a_child_of_a_child_has_a_working_heap(void **state)
     hhi_heap_destroy(parent.heap);
 }
 
+// ---- Heaps that come and go ---------------------------------------------------------------------
+
+static void *
+heaps_come_and_go(void *argument)
+{
+    // relaxed: a stop seen late does no harm.
+    while (hh_load_relaxed(&parent.stop) == 0) {
+        struct hh_heap *heaps[4];
+        for (int i = 0; i < 4; i++) {
+            heaps[i] = core_heap();
+            core_alloc(heaps[i], 100);
+        }
+        for (int i = 0; i < 4; i++)
+            hhi_heap_destroy(heaps[i]);
+    }
+    return argument;
+}
+
+static int
+child_makes_a_heap(void *argument)
+{
+    struct hh_heap *heap = core_heap();
+    bool good = hhi_heap_free(heap, core_alloc(heap, 100)) == 0;
+    hhi_heap_destroy(heap);
+    return good ? 0 : argument == NULL;
+}
+
+static void
+a_fork_meets_heaps_that_other_threads_make_and_end(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    // relaxed: no other thread of the test exists.
+    hh_store_relaxed(&parent.stop, 0);
+    assert_int_equal(pthread_create(&thread, NULL, heaps_come_and_go, NULL), 0);
+    for (int fork = 0; fork < FORKS; fork++)
+        assert_int_equal(core_in_child(child_makes_a_heap, NULL), 0);
+    // relaxed: as above.
+    hh_store_relaxed(&parent.stop, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_of_a_busy_parent_have_a_working_heap),
         cmocka_unit_test(a_child_of_a_child_has_a_working_heap),
+        cmocka_unit_test(a_fork_meets_heaps_that_other_threads_make_and_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
