@@ -27,9 +27,9 @@ enum {
     /*
      * System calls of a refused request: two tries. Address space and its pages; the pages again; to
      * give it back. One in between, by which the purge gives a region or its pages back, and one for
-     * tables that had to grow.
+     * tables that had to grow; a block of 100 MB may need them twice.
      */
-    CALLS_MAX = 6,
+    CALLS_MAX = 7,
     /*
      * VirtualAlloc: the place that the kernel chose may be none of whole granules, so to map, unmap, map
      * below, map more and trim both ends are six calls; the pages, twice, each time with those that
