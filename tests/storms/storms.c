@@ -69,7 +69,7 @@ churn_step(struct churn *churn)
     }
     // Mostly small ones; each 32nd slot is for larger ones.
     size_t most = at % 32 == 0 ? 400000 : (size_t)16 << churn_random(churn) % 9;
-    size_t size_bytes = 1 + churn_random(churn) % most;
+    size_t size_bytes = (churn->large ? 300000 : 1) + churn_random(churn) % most;
     unsigned char *block = malloc(size_bytes);
     check(block != NULL);
     block[size_bytes - 1] = (unsigned char)(size_bytes - 1);
@@ -97,12 +97,13 @@ churner_run(void *argument)
 }
 
 void
-churners_start(struct churners *churners)
+churners_start(struct churners *churners, unsigned large)
 {
     memset(churners, 0, sizeof *churners);
     atomic_store(&churners_end, false);
     for (unsigned i = 0; i < CHURNERS; i++) {
         churners->churn[i].seed = i + 1;
+        churners->churn[i].large = i < large;
         check(pthread_create(&churners->threads[i], NULL, churner_run, &churners->churn[i]) == 0);
     }
 }

@@ -34,6 +34,7 @@ struct churn {
     unsigned char *blocks[CHURN_BLOCKS];
     size_t sizes[CHURN_BLOCKS];
     uint64_t seed;
+    bool large; // only blocks that are runs of their own: each step takes locks
 };
 void churn_step(struct churn *churn);
 void churn_end(struct churn *churn);
@@ -44,7 +45,8 @@ struct churners {
     pthread_t threads[CHURNERS];
     struct churn churn[CHURNERS];
 };
-void churners_start(struct churners *churners);
+// large: of how many the blocks are large.
+void churners_start(struct churners *churners, unsigned large);
 void churners_stop(struct churners *churners);
 
 // fork, with a bound on the child's life; then wait for it: it must end with 0.

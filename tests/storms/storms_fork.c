@@ -45,7 +45,7 @@ fork_run(const char *argument)
         check(shared[at] != NULL);
         shared[at][0] = (unsigned char)at;
     }
-    churners_start(&churners);
+    churners_start(&churners, CHURNERS / 2);
     unsigned forks = storm_count(FORKS, FORKS_LONG);
     for (unsigned number = 0; number < forks; number++) {
         pid_t child = storm_fork(30);

@@ -33,7 +33,8 @@ take_all(size_t *bytes)
             check(errno == ENOMEM);
             refused++;
         } else {
-            memset(taken[at], (int)at, size_bytes);
+            unsigned char *block = taken[at]; // memory is not what is short
+            block[0] = block[size_bytes - 1] = (unsigned char)at;
             *bytes += size_bytes;
         }
     }
@@ -78,14 +79,19 @@ mappings_most(void)
     return strtoul(text, NULL, 10);
 }
 
-// Splits a mapping page by page until the kernel allows no more.
+// Splits a mapping page by page until the kernel allows no more, and leaves it a few mappings, each
+// split being two: so that a reserve, a commit or what comes after them is refused.
 static size_t
-mappings_use_up(char *base, size_t pages)
+mappings_use_up(char *base, size_t pages, unsigned left)
 {
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), split = 0;
-    for (size_t page = 1; page < pages; page += 2, split++)
-        if (mprotect(base + page * page_bytes, page_bytes, PROT_READ) != 0)
-            return split;
+    for (size_t page = 1; page < pages; page += 2, split++) {
+        if (mprotect(base + page * page_bytes, page_bytes, PROT_READ) == 0)
+            continue;
+        for (; left > 0 && split > 0; left--, split--)
+            check(mprotect(base + (page - 2 * left) * page_bytes, page_bytes, PROT_NONE) == 0);
+        return split;
+    }
     return 0;
 }
 
@@ -97,15 +103,15 @@ mappings(const char *argument)
     if (most == 0 || most > 1000000)
         return EXIT_SKIPPED;
     size_t pages = 2 * most;
-    for (unsigned round = 0; round < storm_count(2, 50); round++) {
+    for (unsigned round = 0; round < storm_count(4, 50); round++) {
         char *base = mmap(NULL, pages * page_bytes, PROT_NONE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         check(base != MAP_FAILED);
-        size_t split = mappings_use_up(base, pages);
+        size_t split = mappings_use_up(base, pages, round % 4);
         check(split > 0);
         unsigned refused = take_all(&bytes);
         give_all();
-        if (round == 0)
+        if (round < 4)
             printf("%zu mappings split; %u requests refused, %zu KiB served\n", split, refused,
                    bytes / 1024);
         check(munmap(base, pages * page_bytes) == 0);

@@ -74,7 +74,7 @@ asking(const char *argument)
     }
     plain_owns(known[0], &info); // resolves the name before a handler does
     handler_set(SIGUSR1, ask);
-    churners_start(&churners);
+    churners_start(&churners, 0);
     uint64_t end_ms = storm_now_ms() + storm_count(ASKING_MS, ASKING_LONG_MS);
     for (unsigned i = 0; storm_now_ms() < end_ms; i++) {
         check(pthread_kill(churners.threads[i % CHURNERS], SIGUSR1) == 0);
@@ -129,7 +129,7 @@ stopping(const char *argument)
     pthread_t worker;
     (void)argument;
     handler_set(SIGUSR2, park);
-    churners_start(&churners);
+    churners_start(&churners, 0);
     check(pthread_create(&worker, NULL, worker_run, NULL) == 0);
     unsigned stops = storm_count(STOPS, STOPS_LONG), moved = 0;
     for (unsigned number = 0; number < stops; number++) {
