@@ -58,7 +58,7 @@ enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
 
 /*
  * How often a request is tried; part of a level inside of the library, which asks for one request of its
- * caller in several ways. A host's level has nothing of it but by intent: see hhi_level_tries.
+ * caller in several ways. What a host passes has nothing of it: hhi_level_of_host.
  */
 enum {
     HHI_TRY_ALL = 0,            // as the level allows
@@ -73,13 +73,20 @@ hhi_level_tries(unsigned level)
     return tries == HHI_TRY_LAST || tries == HHI_TRY_AT_HAND ? tries : HHI_TRY_ALL;
 }
 
+// A level as a host passes it, any number.
+static inline unsigned
+hhi_level_of_host(uint32_t level)
+{
+    return level <= HHI_LEVEL_PROCESS ? level : HHI_LEVEL_TASK;
+}
+
 // The level with other tries.
 static inline unsigned
 hhi_level_try(unsigned level, unsigned tries)
 {
     if (hhi_level_tries(level) != HHI_TRY_ALL)
         level &= 3u;
-    return (level <= HHI_LEVEL_PROCESS ? level : HHI_LEVEL_TASK) | tries;
+    return hhi_level_of_host(level) | tries;
 }
 
 enum {

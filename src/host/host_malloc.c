@@ -30,7 +30,7 @@ malloc_alloc_slow(IHostMalloc *self, size_t size_bytes, uint32_t level, void **b
 {
     if (block == NULL)
         return E_POINTER;
-    *block = hhi_heap_alloc_slow(malloc_object(self)->heap, size_bytes, level);
+    *block = hhi_heap_alloc_slow(malloc_object(self)->heap, size_bytes, hhi_level_of_host(level));
     return *block != NULL ? S_OK : E_OUTOFMEMORY;
 }
 
@@ -65,7 +65,8 @@ malloc_debug_alloc(IHostMalloc *self, size_t size_bytes, uint32_t level, char *f
 {
     if (hh_unlikely(block == NULL))
         return E_POINTER;
-    *block = hhi_heap_alloc_debug(malloc_object(self)->heap, size_bytes, level, file, line);
+    *block = hhi_heap_alloc_debug(malloc_object(self)->heap, size_bytes, hhi_level_of_host(level),
+                                  file, line);
     return *block != NULL ? S_OK : E_OUTOFMEMORY;
 }
 

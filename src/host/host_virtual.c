@@ -174,6 +174,7 @@ hhi_host_virtual_alloc(IHostMemoryManager *self, void *address, size_t size_byte
     if (!alloc_arguments_are_valid(at, size_bytes, allocation_type, protection))
         return E_INVALIDARG;
     bool commit = (allocation_type & MEM_COMMIT) != 0;
+    level = hhi_level_of_host(level);
     if (allocation_type & MEM_RESET)
         return alloc_reset(at, size_bytes, result);
     if ((allocation_type & MEM_RESERVE) || at == 0)

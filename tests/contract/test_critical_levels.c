@@ -228,7 +228,11 @@ retained_memory_is_purged_before_a_request_is_refused(void **state)
 {
     (void)state;
     IHostMalloc *heap = test_heap(MALLOC_THREADSAFE);
-    for (uint32_t level = 0; level < LEVELS; level++) {
+    // The last two are no level, but what the library itself uses for requests that are not to purge.
+    static const uint32_t levels[] = {eTaskCritical, eAppDomainCritical, eProcessCritical,
+                                      UINT32_MAX,    0x5A5A00,           0x5A5B00};
+    for (size_t i = 0; i < COUNT_OF(levels); i++) {
+        uint32_t level = levels[i];
         void *memory;
         leave(0, 32 * MIB);
         void *block = test_heap_alloc(heap, 30 * MIB);
