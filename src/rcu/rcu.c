@@ -44,7 +44,7 @@ struct rcu_stripe {
 
 static struct {
     struct rcu_stripe stripes[RCU_STRIPES];
-    struct hhi_rcu_library library;               // before record_count [RCU-4]
+    struct hhi_rcu_library urcu;                  // before record_count [RCU-4]
     _Atomic(unsigned long) *records[RCU_RECORDS]; // the counters; before record_count [RCU-4]
     _Atomic uint32_t record_count;                // 0 until all are registered [RCU-4]
     _Atomic uint32_t generation;                  // forks above this process
@@ -93,7 +93,7 @@ record_borrow(_Atomic(unsigned long) *counter)
     if (value & URCU_BP_GP_CTR_NEST_MASK)
         return false;
     // What liburcu's read lock stores: the phase of the grace period now, nesting 1.
-    unsigned long entered = CMM_LOAD_SHARED(rcu.library.grace_period->ctr);
+    unsigned long entered = CMM_LOAD_SHARED(rcu.urcu.grace_period->ctr);
     // order: acq_rel [RCU-3] the section's reads come after it; the record passes from the last
     // reader to this one.
     return hh_cas_strong_acq_rel(counter, &value, entered);
@@ -117,7 +117,7 @@ guest_enter(unsigned seed)
 static void
 section_barrier(hhi_rcu_section section)
 {
-    if (!(section & SECTION_GUEST) && rcu.library.asymmetric)
+    if (!(section & SECTION_GUEST) && rcu.urcu.asymmetric)
         cmm_barrier();
     else
         cmm_smp_mb();
@@ -299,12 +299,12 @@ records_register(void)
     if (hh_load_relaxed(&rcu.record_count) != 0)
         return true;
     gate_enter(GATE_GRACE, UINT32_MAX);
-    bool opened = hhi_rcu_library_open(&rcu.library);
+    bool opened = hhi_rcu_library_open(&rcu.urcu);
     for (int i = 0; opened && i <= RCU_RECORDS; i++) {
-        *rcu.library.reader = NULL;
-        rcu.library.register_thread();
+        *rcu.urcu.reader = NULL;
+        rcu.urcu.register_thread();
         if (i < RCU_RECORDS)
-            rcu.records[i] = record_counter(*rcu.library.reader);
+            rcu.records[i] = record_counter(*rcu.urcu.reader);
     }
     gate_leave();
     if (!opened)
@@ -335,7 +335,7 @@ grace_period(void)
 {
     records_settle();
     gate_enter(GATE_GRACE, UINT32_MAX);
-    rcu.library.synchronize();
+    rcu.urcu.synchronize();
     gate_leave();
     for (int i = 0; i < RCU_STRIPES; i++) {
         // order: acquire [RCU-3] the guests are done.

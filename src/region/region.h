@@ -66,9 +66,9 @@ unsigned hhi_region_access(uint32_t protection);
  * OK, BAD_STATE (not free), NO_MEMORY. Who is refused memory tries again, or calls hhi_region_give_up:
  * a place anywhere whose pages were refused is kept for the next try.
  */
-void hhi_region_give_up(void);
 enum hhi_vm_status hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection,
                                       bool commit, uintptr_t *base);
+void hhi_region_give_up(void);
 /*
  * Commit the pages [first, end), giving those already committed the protection too. *new_bytes: in:
  * what was charged; out: what became committed, or has to be charged (CHARGE_MORE).

@@ -49,7 +49,7 @@ struct hhi_run {
 
 /*
  * What the kernel may be asked for. Who is refused gives memory back and tries again; all tries of one
- * request together make at most four calls that map, unmap or protect (docs/adr/0028-*).
+ * request together make four calls that map, unmap or protect, a few more where tables grow (docs/adr/0028-*).
  */
 enum hhi_run_ask {
     HHI_ASK_MORE,    // address space for later requests as well, else what is needed: a first try

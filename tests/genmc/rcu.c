@@ -97,7 +97,7 @@ main(void)
     if (!GUESTS)
         records_register();
     else // by a reclaimer that has not registered the records yet
-        hhi_rcu_library_open(&rcu.library);
+        hhi_rcu_library_open(&rcu.urcu);
     for (int round = 0; round < PROOF_ROUNDS; round++) {
         things[0].value = 1;
         hh_store_relaxed(&published, &things[0]);
