@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heap/clear.h"
 #include "heap/debug_blocks.h"
 #include "heap/growth.h"
 #include "heap/heap.h"
@@ -176,8 +177,11 @@ hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
     if (hh_likely(block != NULL))
         return block;
     block = block_take(heap, size_bytes, level, &fresh);
-    if (block != NULL && !fresh)
-        memset(block, 0, size_bytes);
+    if (block == NULL || fresh)
+        return block;
+    if (size_bytes < HHI_CLEAR_LOOK_BYTES)
+        return memset(block, 0, size_bytes);
+    hhi_clear(block, size_bytes);
     return block;
 }
 

@@ -17,6 +17,7 @@
 
 #include <string.h>
 
+#include "heap/clear.h"
 #include "heap/heap.h"
 #include "heap/thread_cache.h"
 
@@ -165,12 +166,13 @@ hhi_bins_take_medium(struct hhi_bin *bins, size_t size_bytes, void **block)
     return true;
 }
 
-// A block of any size that a slab serves, reading as zero, from the bins of classes below limit. NULL:
-// not at once.
+// A block below HHI_CLEAR_LOOK_BYTES, reading as zero, from the bins of classes below limit. NULL: not
+// at once.
 HH_FAST void *
 hhi_bins_take_zeroed(struct hhi_bin *bins, uint32_t class_limit, size_t size_bytes)
 {
-    if (hh_unlikely(size_bytes - 1 >= hhi_slab_limit_bytes))
+    static_assert((int)HHI_CLEAR_LOOK_BYTES <= (int)HHI_SMALL_WINDOW_LIMIT_BYTES, "of a slab");
+    if (hh_unlikely(size_bytes - 1 >= HHI_CLEAR_LOOK_BYTES - 1))
         return NULL;
     unsigned class_index = hhi_class_of(size_bytes);
     if (hh_unlikely(class_index >= class_limit))

@@ -32,6 +32,7 @@ struct hhi_os {
     int (*unmap)(void *address, size_t size_bytes);
     int (*protect)(void *address, size_t size_bytes, int protection);
     int (*advise)(void *address, size_t size_bytes, int advice);
+    int (*resident)(void *address, size_t size_bytes, unsigned char *pages);
     intptr_t (*remap)(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target);
     // For the kernel's list of mappings (os_mapping.c).
     int (*open)(const char *path);
@@ -56,6 +57,9 @@ int hhi_os_commit(void *address, size_t size_bytes, bool executable);
 int hhi_os_decommit(void *address, size_t size_bytes);
 // Drop contents only: the pages read as zero afterwards.
 int hhi_os_purge(void *address, size_t size_bytes);
+// Which pages are in memory: a byte for each, its lowest bit set if it is. A page without the bit may
+// still have contents, in swap space. -errno when the kernel does not tell.
+int hhi_os_resident(void *address, size_t size_bytes, unsigned char *pages);
 // Whether the kernel may answer the first write to 2 MiB of the range with one huge page.
 int hhi_os_allow_huge(void *address, size_t size_bytes, bool allow);
 // Give address space back.

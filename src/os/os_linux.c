@@ -63,6 +63,13 @@ kernel_advise(void *address, size_t size_bytes, int advice)
     return (int)HHI_SYSCALL3(SYS_madvise, address, size_bytes, advice);
 }
 
+// No memory call: it changes nothing.
+static int
+kernel_resident(void *address, size_t size_bytes, unsigned char *pages)
+{
+    return (int)HHI_SYSCALL3(SYS_mincore, address, size_bytes, pages);
+}
+
 static intptr_t
 kernel_remap(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target)
 {
@@ -93,6 +100,7 @@ struct hhi_os hhi_os HH_START_STATE = {
     .unmap = kernel_unmap,
     .protect = kernel_protect,
     .advise = kernel_advise,
+    .resident = kernel_resident,
     .remap = kernel_remap,
     .open = kernel_open,
     .read = kernel_read,
@@ -150,6 +158,12 @@ int
 hhi_os_purge(void *address, size_t size_bytes)
 {
     return hhi_os.advise(address, size_bytes, MADV_DONTNEED);
+}
+
+int
+hhi_os_resident(void *address, size_t size_bytes, unsigned char *pages)
+{
+    return hhi_os.resident(address, size_bytes, pages);
 }
 
 int

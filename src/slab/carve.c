@@ -23,7 +23,6 @@ enum {
     LIMBO_SPARE_GRANULES = 32,
     LIMBO_MOST_GRANULES = 1024,
     LIMBO_LOOK = 16, // runs looked at for one of the right heap
-    SMALL_WINDOW_LIMIT_BYTES = 32 * 1024,
 };
 #define SMALL_WINDOW_BYTES ((size_t)1 << 30)
 
@@ -41,7 +40,7 @@ void
 hhi_slab_init(void)
 {
     if (hhi_window.granules << HHI_GRANULE_SHIFT < SMALL_WINDOW_BYTES)
-        hhi_slab_limit_bytes = SMALL_WINDOW_LIMIT_BYTES;
+        hhi_slab_limit_bytes = HHI_SMALL_WINDOW_LIMIT_BYTES;
 }
 
 static bool

@@ -33,8 +33,9 @@ enum {
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,
     HHI_SMALL_CLASSES = 64,
-    HHI_ONE_GRANULE_MAX_BYTES = 8 * 1024, // largest block of a slab of one granule
-    HHI_SLAB_MAX_BYTES = 256 * 1024,      // largest block served from a slab
+    HHI_ONE_GRANULE_MAX_BYTES = 8 * 1024,     // largest block of a slab of one granule
+    HHI_SLAB_MAX_BYTES = 256 * 1024,          // largest block served from a slab
+    HHI_SMALL_WINDOW_LIMIT_BYTES = 32 * 1024, // the same in a small address space
     HHI_CLASSES = 1 + HHI_SMALL_CLASSES + 64,
     HHI_CLASS_NONE = 0,
 };

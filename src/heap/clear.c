@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// heap/clear.c - see clear.h.
+#include "heap/clear.h"
+
+#include <string.h>
+
+#include "base/bits.h"
+#include "os/os.h"
+
+enum {
+    STRIDE_BYTES = 256,          // looked at between two branches
+    ASK_FROM_BYTES = 256 * 1024, // below it asking the kernel costs as much as looking
+    PIECE_PAGES = 256,           // it is asked about so many at a time
+    SAMPLES = 4,                 // pages looked at before that
+    ABSENT_DIVISOR = 8,          // at most so much of a piece is there when it is given back
+};
+
+// As wide as every processor of the kind has it.
+typedef uint64_t clear_vector __attribute__((vector_size(16), may_alias));
+
+HH_FAST bool
+stride_is_zero(const char *at)
+{
+    const clear_vector *line = (const clear_vector *)(const void *)at;
+    clear_vector any = line[0];
+    for (size_t i = 1; i < STRIDE_BYTES / sizeof *line; i++)
+        any |= line[i];
+    return (any[0] | any[1]) == 0;
+}
+
+// Length of the beginning, in whole strides, that reads as zero. at: a multiple of 16.
+static size_t
+zeros_length(const char *at, size_t size_bytes)
+{
+    size_t length = 0;
+    while (length + STRIDE_BYTES <= size_bytes && stride_is_zero(at + length))
+        length += STRIDE_BYTES;
+    return length;
+}
+
+// Write zeros to the pages that hold anything else.
+static void
+clear_used(char *at, size_t size_bytes)
+{
+    char *end = at + size_bytes, *used = NULL; // used: where the pages to be written begin
+    while (at != end) {
+        size_t page_bytes = hhi_os_page_bytes();
+        size_t length = page_bytes - ((uintptr_t)at & (page_bytes - 1));
+        if (length > (size_t)(end - at))
+            length = (size_t)(end - at);
+        size_t zeros = zeros_length(at, length);
+        if (zeros == length && used != NULL) {
+            memset(used, 0, (size_t)(at - used));
+            used = NULL;
+        } else if (zeros != length && used == NULL) {
+            used = at + zeros;
+        }
+        at += length;
+    }
+    if (used != NULL)
+        memset(used, 0, (size_t)(end - used));
+}
+
+// Whether some pages all begin with something else than zero: then hardly any page of them reads as zero.
+static bool
+looks_used(const char *at, size_t size_bytes)
+{
+    size_t step = hh_align_down(size_bytes / SAMPLES, hhi_os_page_bytes());
+    for (size_t sample = 0; sample < SAMPLES; sample++) {
+        if (stride_is_zero(at + sample * step))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Give whole pages back if most of them are not there. "Not there" may also be a page that the kernel
+ * has written to its swap space: giving back makes that one zero, too, which is why pages are not
+ * simply skipped. False: nothing changed, or not all of it.
+ */
+static bool
+clear_absent(char *at, unsigned pages)
+{
+    unsigned char there[PIECE_PAGES];
+    size_t size_bytes = pages * hhi_os_page_bytes();
+    if (looks_used(at, size_bytes) || hhi_os_resident(at, size_bytes, there) != 0)
+        return false;
+    unsigned count = 0;
+    for (unsigned page = 0; page < pages; page++)
+        count += there[page] & 1;
+    return count <= pages / ABSENT_DIVISOR && hhi_os_purge(at, size_bytes) == 0;
+}
+
+void
+hhi_clear(void *block, size_t size_bytes)
+{
+    char *at = block;
+    size_t page_bytes = hhi_os_page_bytes();
+    size_t before = -(uintptr_t)at & (page_bytes - 1); // up to the first whole page
+    if (size_bytes < ASK_FROM_BYTES) {
+        clear_used(at, size_bytes);
+        return;
+    }
+    clear_used(at, before);
+    at += before;
+    size_bytes -= before;
+    while (size_bytes >= page_bytes) {
+        size_t pages =
+            size_bytes / page_bytes < PIECE_PAGES ? size_bytes / page_bytes : PIECE_PAGES;
+        if (!clear_absent(at, (unsigned)pages))
+            clear_used(at, pages * page_bytes);
+        at += pages * page_bytes;
+        size_bytes -= pages * page_bytes;
+    }
+    clear_used(at, size_bytes);
+}
