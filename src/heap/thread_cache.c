@@ -19,11 +19,11 @@ enum {
     FULL_RETURNS_DIVISOR = 8,
     FULL_RETURNS_DIVISOR_MANY = 16,
     FULL_RETURNS_MANY = 128,
-    ARRIVAL_LOOKS = 4,           // slabs looked through for one with enough blocks that came back
-    LOOK_BACK_BYTES = 16 * 1024, // of a slab, from which on it is looked through before more of it
-    CARVE_SETTLES = 4,           // slabs of any class looked at before another is carved
-    SPARSE_DIVISOR = 4,          // a slab less than a quarter live may be shared
-    STALE_DIVISOR = 16,          // so much freed, and free pages are looked for again
+    ARRIVAL_LOOKS = 4,          // slabs looked through for one with enough blocks that came back
+    LOOK_BACK_BYTES = 4 * 1024, // of a slab, from which on it is looked through before more of it
+    CARVE_SETTLES = 4,          // slabs of any class looked at before another is carved
+    SPARSE_DIVISOR = 4,         // a slab less than a quarter live may be shared
+    STALE_DIVISOR = 16,         // so much freed, and free pages are looked for again
 };
 // A thread keeps this much in partly used slabs before it shares sparse ones.
 #define SHARE_ABOVE_BYTES ((size_t)16 << 20)

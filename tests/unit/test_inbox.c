@@ -12,7 +12,8 @@
 #include "support/core.h"
 
 enum {
-    LOOK_BACK = 16 * 1024,
+    LOOK_BACK = 4 * 1024,
+    TINY_BLOCK = 16,
     PAGE_BLOCK = 4096,
     PAGE_BLOCKS = 16,
     SMALL_BLOCK = 512,
@@ -155,6 +156,28 @@ blocks_of_the_current_slab_that_come_back_go_before_ones_never_used(void **state
         blocks_take(blocks, 1, sizes[i]);
         assert_true(slab->init > init);
     }
+}
+
+// The look costs more than a few small blocks are worth.
+static void
+a_slab_of_which_little_is_in_use_is_not_looked_through(void **state)
+{
+    (void)state;
+    void *blocks[LOOK_BACK / TINY_BLOCK];
+    blocks_take(blocks, HHI_COARSE_BLOCKS, TINY_BLOCK); // of slabs of a larger class
+    blocks_take(blocks, 1, TINY_BLOCK);
+    struct hhi_slab *slab = slab_of(blocks[0]);
+    assert_int_equal(slab->init, HHI_EXTEND_BLOCKS);
+    for (unsigned init = HHI_EXTEND_BLOCKS; init < COUNT_OF(blocks); init += HHI_EXTEND_BLOCKS) {
+        assert_int_equal(slab->init, init);
+        blocks_take(&blocks[init - HHI_EXTEND_BLOCKS + 1], HHI_EXTEND_BLOCKS - 1, TINY_BLOCK);
+        other_frees(&blocks[init - HHI_EXTEND_BLOCKS], HHI_EXTEND_BLOCKS);
+        blocks_take(&blocks[init], 1, TINY_BLOCK);
+    }
+    assert_int_equal(slab->init, COUNT_OF(blocks));
+    blocks_take(blocks, HHI_EXTEND_BLOCKS - 1, TINY_BLOCK);
+    blocks_take(blocks, 1, TINY_BLOCK);
+    assert_int_equal(slab->init, COUNT_OF(blocks));
 }
 
 static void
@@ -365,6 +388,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             blocks_of_the_current_slab_that_come_back_go_before_ones_never_used, heap_begin,
             heap_end),
+        cmocka_unit_test_setup_teardown(a_slab_of_which_little_is_in_use_is_not_looked_through,
+                                        heap_begin, heap_end),
         cmocka_unit_test_setup_teardown(
             what_others_have_emptied_serves_other_classes_before_more_is_carved, heap_begin,
             heap_end),
