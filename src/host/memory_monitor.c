@@ -108,6 +108,7 @@ monitor_run(void *arg)
         uint32_t wake = hh_load_relaxed(&monitor.wake);
         uint64_t registration = monitor_registration();
         if (registration != 0) {
+            hhi_pressure_open(&monitor.pressure); // before the host is told that all is well
             monitor_step(registration, pressure);
             pressure = hhi_pressure_wait(&monitor.pressure, monitor.poll_ms);
             continue;

@@ -184,7 +184,7 @@ hhi_pressure_close(struct hhi_pressure *pressure)
 }
 
 static void
-pressure_open(struct hhi_pressure *pressure, uint64_t now_ms)
+pressure_look_up(struct hhi_pressure *pressure, uint64_t now_ms)
 {
     struct hhi_cgroup group;
     hhi_pressure_close(pressure);
@@ -235,13 +235,19 @@ psi_fired(struct hhi_pressure *pressure, short events)
     return (events & POLLPRI) != 0 && hhi_kept_file_is_ours(&pressure->psi);
 }
 
+void
+hhi_pressure_open(struct hhi_pressure *pressure)
+{
+    if (!pressure_is_current(pressure))
+        pressure_look_up(pressure, hhi_os_clock_ms());
+}
+
 bool
 hhi_pressure_wait(struct hhi_pressure *pressure, unsigned timeout_ms)
 {
     if (pressure->pausing)
         hhi_os_sleep_ms(HHI_PRESSURE_PAUSE_MS);
-    if (!pressure_is_current(pressure))
-        pressure_open(pressure, hhi_os_clock_ms());
+    hhi_pressure_open(pressure);
     struct pollfd entries[] = {
         pressure_entry(pressure, &pressure->psi, POLLPRI),
         pressure_entry(pressure, &pressure->events, POLLPRI),

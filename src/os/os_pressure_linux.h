@@ -44,7 +44,10 @@ struct hhi_pressure {
 
 // root must live as long as pressure. Opens nothing yet.
 void hhi_pressure_init(struct hhi_pressure *pressure, const char *root);
-// Waits until there is pressure or the time is over. True: there was some since the last call.
+// Looks for the sources, unless they were found a while ago. From then on nothing is missed; what
+// happened before is not news.
+void hhi_pressure_open(struct hhi_pressure *pressure);
+// Opens, then waits until there is pressure or the time is over. True: there was some since the last call.
 bool hhi_pressure_wait(struct hhi_pressure *pressure, unsigned timeout_ms);
 // Closes what is still ours.
 void hhi_pressure_close(struct hhi_pressure *pressure);

@@ -5,11 +5,15 @@
  */
 #include "attempt.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define LARGE_BYTES ((size_t)5 << 20)
 #define MEDIUM_BYTES ((size_t)200000)
@@ -268,11 +272,55 @@ debug_block_at_offset(struct misuse_attempt *attempt)
 
 /* ---- Other heaps ---------------------------------------------------------------------------- */
 
+// Whether all threads but this one sleep.
+static bool
+others_sleep(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    bool asleep = tasks != NULL;
+    for (struct dirent *task; asleep && (task = readdir(tasks)) != NULL;) {
+        char path[300], text[200], state = 'S';
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", task->d_name);
+        int file = open(path, O_RDONLY);
+        ssize_t length = file < 0 ? 0 : read(file, text, sizeof text - 1);
+        close(file);
+        text[length < 0 ? 0 : length] = '\0';
+        const char *name_end = strrchr(text, ')');
+        if (name_end != NULL && atoi(task->d_name) > 0 && atoi(task->d_name) != (int)gettid())
+            state = name_end[2];
+        asleep = state == 'S';
+    }
+    if (tasks != NULL)
+        closedir(tasks);
+    return asleep;
+}
+
+/*
+ * The memory manager, when all that its start sets going has come to rest: its thread loads a library,
+ * which takes memory of the heap that is about to be counted.
+ */
+static bool
+manager_get(IHostMemoryManager **manager)
+{
+    static bool rested;
+    if (hh_get_memory_manager(manager) != S_OK)
+        return false;
+    for (int turn = 0; turn < 3000 && !rested; turn++) {
+        usleep(2000);
+        void *library = dlopen("liburcu-bp.so.8", RTLD_LAZY | RTLD_NOLOAD);
+        rested = library != NULL && others_sleep();
+        if (library != NULL)
+            dlclose(library);
+    }
+    rested = true;
+    return true;
+}
+
 static void
 object_make(struct misuse_attempt *attempt, uint32_t type)
 {
     IHostMemoryManager *manager;
-    if (hh_get_memory_manager(&manager) == S_OK &&
+    if (manager_get(&manager) &&
         manager->lpVtbl->CreateMalloc(manager, type, &attempt->object) == S_OK)
         attempt->object->lpVtbl->Alloc(attempt->object, attempt->shape->size_bytes, eTaskCritical,
                                        &attempt->address);
@@ -350,7 +398,7 @@ address_of_the_heap_record(struct misuse_attempt *attempt)
 static void
 address_of_the_manager(struct misuse_attempt *attempt)
 {
-    hh_get_memory_manager((IHostMemoryManager **)&attempt->address);
+    manager_get((IHostMemoryManager **)&attempt->address);
 }
 
 // libc's own malloc, also where malloc is ours. Not freed: it is another one's for good.
@@ -465,7 +513,7 @@ address_from_virtual_alloc(struct misuse_attempt *attempt)
 {
     IHostMemoryManager *manager;
     static void *memory; // not freed: the same for all
-    if (memory == NULL && hh_get_memory_manager(&manager) == S_OK)
+    if (memory == NULL && manager_get(&manager))
         manager->lpVtbl->VirtualAlloc(manager, NULL, 65536, MEM_RESERVE | MEM_COMMIT,
                                       PAGE_READWRITE, eTaskCritical, &memory);
     attempt->address = memory;

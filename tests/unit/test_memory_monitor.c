@@ -261,12 +261,29 @@ no_signal_handler_runs_on_the_monitor_thread(void **state)
 }
 
 static void
+write_event(struct notify *n)
+{
+    n->act = NULL;
+    fake_root_write(&root, "/m/app/memory.events", "low 0\nhigh 1\nmax 0\noom 0\n");
+}
+
+static void
+an_event_while_the_first_word_is_sent_is_not_missed(void **state)
+{
+    (void)state; // [NO-6, NO-8]
+    first.act = write_event;
+    assert_int_equal(hhi_host_register_callback(NULL, &first.object), S_OK);
+    assert_true(notify_wait_for(&first, NEUTRAL, 0));
+    assert_true(notify_wait_for(&first, LOW, 1));
+}
+
+static void
 events_of_the_group_mean_low(void **state)
 {
     (void)state; // [NO-6, NO-8]
     assert_int_equal(hhi_host_register_callback(NULL, &first.object), S_OK);
     assert_true(notify_wait_for(&first, NEUTRAL, 0));
-    fake_root_write(&root, "/m/app/memory.events", "low 0\nhigh 1\nmax 0\noom 0\n");
+    fake_root_write(&root, "/m/app/memory.events", "low 0\nhigh 7\nmax 0\noom 0\n");
     assert_true(notify_wait_for(&first, LOW, 1));
 }
 
@@ -328,6 +345,8 @@ main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, start, finish)
     const struct CMUnitTest tests[] = {
+        // First: the sources of events are not open yet.
+        TEST(an_event_while_the_first_word_is_sent_is_not_missed),
         TEST(a_registration_takes_one_reference_and_is_told_the_state_by_another_thread),
         TEST(low_and_its_end_are_told),
         TEST(a_new_callback_replaces_the_old_one_which_is_released),
