@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 // Structures, constants and barriers; what is in the library is reached through library.h.
@@ -94,9 +95,9 @@ record_borrow(_Atomic(unsigned long) *counter)
         return false;
     // What liburcu's read lock stores: the phase of the grace period now, nesting 1.
     unsigned long entered = CMM_LOAD_SHARED(rcu.urcu.grace_period->ctr);
-    // order: acq_rel [RCU-3] the section's reads come after it; the record passes from the last
-    // reader to this one.
-    return hh_cas_strong_acq_rel(counter, &value, entered);
+    // order: acquire [RCU-3] the record passes from the last reader to this one. The section's reads
+    // come after it by section_barrier.
+    return hh_cas_strong_acquire(counter, &value, entered);
 }
 
 static hhi_rcu_section
@@ -105,8 +106,9 @@ guest_enter(unsigned seed)
     unsigned stripe = seed % RCU_STRIPES;
     // relaxed: changes only in the child of a fork, when this thread alone exists.
     uint64_t generation = hh_load_relaxed(&rcu.generation);
-    // order: acq_rel [RCU-3] the section's reads come after it.
-    hh_fetch_add_acq_rel(&rcu.stripes[stripe].guests, STRIPE_ENTER);
+    // relaxed: the section's reads come after it by section_barrier, and an addition hands on what
+    // guests that left have released in it.
+    hh_fetch_add_relaxed(&rcu.stripes[stripe].guests, STRIPE_ENTER);
     return generation << 32 | SECTION_GUEST | stripe;
 }
 
@@ -146,16 +148,16 @@ hhi_rcu_leave(hhi_rcu_section section)
 {
     uint32_t which = (uint32_t)section & 0xFFFF;
     __tsan_release(&rcu.reader_edge);
-    section_barrier(section);
     if (!(section & SECTION_GUEST)) {
+        section_barrier(section);
         // order: release [RCU-3] the section's reads are done.
         hh_store_release(rcu.records[which - 1], 0);
         return;
     }
     // relaxed: see guest_enter. A section begun before a fork is not counted in the child.
     if (section >> 32 == hh_load_relaxed(&rcu.generation)) {
-        // order: acq_rel [RCU-3] the section's reads are done.
-        hh_fetch_sub_acq_rel(&rcu.stripes[which].guests, 1);
+        // order: release [RCU-3] the section's reads are done.
+        hh_fetch_sub_release(&rcu.stripes[which].guests, 1);
     }
 }
 
@@ -269,8 +271,8 @@ gate_enter(uint32_t by, unsigned patience_ms)
 {
     for (unsigned waited = 0;; waited++) {
         uint32_t open = GATE_OPEN;
-        // order: acq_rel [RCU-5] after the last one through.
-        if (hh_cas_strong_acq_rel(&rcu.gate, &open, by))
+        // order: acquire [RCU-5] after the last one through.
+        if (hh_cas_strong_acquire(&rcu.gate, &open, by))
             return true;
         if (waited >= patience_ms)
             return false;
@@ -321,13 +323,11 @@ records_register(void)
 static void
 records_settle(void)
 {
-    // order: acquire [RCU-4] reads the records' addresses.
-    uint32_t count = hh_load_acquire(&rcu.record_count);
-    for (uint32_t i = 0; i < count; i++) {
-        // order: acquire [RCU-3] the reader is done.
-        while (hh_load_acquire(rcu.records[i]) & URCU_BP_GP_CTR_NEST_MASK)
+    // relaxed (both): the reclaimer registered them itself; liburcu looks again, with its barriers.
+    uint32_t count = hh_load_relaxed(&rcu.record_count);
+    for (uint32_t i = 0; i < count; i++)
+        while (hh_load_relaxed(rcu.records[i]) & URCU_BP_GP_CTR_NEST_MASK)
             nap(1);
-    }
 }
 
 static void
@@ -446,8 +446,8 @@ hhi_rcu_start(void)
     if (hh_load_relaxed(&rcu.lost) || hh_load_relaxed(&rcu.reclaimer) != RECLAIMER_NONE)
         return;
     uint32_t none = RECLAIMER_NONE;
-    // order: acq_rel [RCU-7] reads what the last attempt left.
-    if (!hh_cas_strong_acq_rel(&rcu.reclaimer, &none, RECLAIMER_STARTS))
+    // order: acquire [RCU-7] reads what the last attempt left.
+    if (!hh_cas_strong_acquire(&rcu.reclaimer, &none, RECLAIMER_STARTS))
         return;
     int saved_errno = errno;
     sem_init(&rcu.wake, 0, 0);
@@ -478,7 +478,7 @@ hhi_rcu_poke(void)
 void
 hhi_rcu_get_stats(struct hhi_rcu_stats *stats)
 {
-    *stats = (struct hhi_rcu_stats){0};
+    memset(stats, 0, sizeof *stats);
     // order: acquire [RCU-6] reads the pool's fields.
     struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
     for (; pool != NULL; pool = pool->next) {

@@ -41,8 +41,8 @@
  *   RCU-2  reclaimer's push to ready -> the taker's swap: that all readers of the record are gone,
  *          so that the taker's writes come after their last reads.
  *   RCU-3  end of a read section (counter store or subtraction) -> the reclaimer's look at the
- *          counter: the reader's last reads of records. liburcu's side of it is invisible to the
- *          thread sanitizer, which is told by annotations.
+ *          counter, and the next reader that borrows the record: the reader's last reads of records.
+ *          liburcu's side of it is invisible to the thread sanitizer, which is told by annotations.
  *   RCU-4  registered record table: reclaimer -> readers: the library, the records' addresses and
  *          contents.
  *   RCU-5  gate: the thread that leaves liburcu or ends a fork -> the next one through.

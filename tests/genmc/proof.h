@@ -50,6 +50,15 @@ typedef unsigned long dev_t, ino_t;
 #define hh_cpu_relax() ((void)0)
 void __VERIFIER_assume(_Bool);
 #define PROOF_WAIT(condition) __VERIFIER_assume(condition)
+// The checker knows memset of fixed sizes only. Put in its place by who needs it.
+static inline void *
+proof_words_zero(void *words, size_t size_bytes)
+{
+    for (size_t i = 0; i < size_bytes / sizeof(uintptr_t); i++)
+        ((uintptr_t *)words)[i] = 0;
+    return words;
+}
+#define PROOF_MEMSET(words, zero, size_bytes) proof_words_zero((words), (size_bytes))
 #else
 #include <sched.h>
 enum { PROOF_ROUNDS = 200 };
@@ -68,7 +77,7 @@ enum { PROOF_ROUNDS = 200 };
 enum { PROOF_POINTS_MOST = 9 };
 static _Atomic int proof_chosen, proof_asked, proof_passed;
 // Of the thread that is stopped: the point where it will be, -1 nowhere; the next point's number.
-static int proof_point_wanted = -1, proof_point_next;
+static _Thread_local int proof_point_wanted = -1, proof_point_next;
 
 static inline void *
 proof_choose(void *arg)
@@ -81,8 +90,8 @@ proof_choose(void *arg)
 static inline void
 proof_membarrier(void)
 {
-    hh_store_relaxed(&proof_asked, 1);
     PROOF_FENCE();
+    hh_store_relaxed(&proof_asked, 1);
     PROOF_WAIT(hh_load_relaxed(&proof_passed) == 1);
     PROOF_FENCE();
 }

@@ -52,6 +52,12 @@ hhi_fork_end(void)
 {
 }
 
+static inline unsigned
+hhi_fork_depth(void)
+{
+    return 1;
+}
+
 static inline void
 hhi_lock_fork(struct hhi_lock *lock, enum hhi_fork_step step)
 {

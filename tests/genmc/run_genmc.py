@@ -8,12 +8,14 @@ prints how many executions each had.
 """
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SECONDS = 150
+SECONDS = 150  # of processor time
+SECONDS_WAITED = 600
 
 
 def runs():
@@ -26,6 +28,10 @@ def runs():
     return found
 
 
+def limit_time():
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+
+
 def search(program, defines):
     """(whether it holds, what GenMC printed); None in the place of both if it could not tell."""
     root = HERE.parent.parent
@@ -33,7 +39,8 @@ def search(program, defines):
                *defines, f"-I{HERE / 'checker'}", f"-I{HERE / 'fake'}", f"-I{root / 'src'}", f"-I{root / 'include'}",
                HERE / program]  # fmt: skip
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_WAITED,
+                                check=False, preexec_fn=limit_time)  # fmt: skip
     except subprocess.TimeoutExpired:
         return None, "timeout"
     text = result.stdout + result.stderr

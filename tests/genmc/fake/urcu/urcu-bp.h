@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * genmc/fake/urcu/urcu-bp.h - as much of liburcu's interface as src/rcu/rcu.c uses, and its grace
- * period: two waits for readers of the older phase, with full barriers where membarrier has them.
- * Its own correctness is not in question; what rcu.c adds to it is.
+ * period: two waits for readers of the older phase, between full barriers. With PROOF_URCU_ASYMMETRIC
+ * the first barrier is membarrier's, and the reader has none; that the last one is membarrier's, too, is
+ * not counted on. Its own correctness is not in question; what rcu.c adds to it is.
  */
 #ifndef HH_GENMC_FAKE_URCU_H
 #define HH_GENMC_FAKE_URCU_H
@@ -27,7 +28,7 @@ static struct urcu_bp_reader fake_readers[PROOF_URCU_READERS];
 static unsigned fake_readers_made;
 static struct urcu_bp_reader *urcu_bp_reader;
 
-static int urcu_bp_has_sys_membarrier; // 0: readers have barriers
+static int urcu_bp_has_sys_membarrier = PROOF_URCU_ASYMMETRIC; // 0: readers have barriers
 
 static inline void
 cmm_smp_mb(void)
@@ -38,6 +39,7 @@ cmm_smp_mb(void)
 static inline void
 cmm_barrier(void)
 {
+    proof_point();
 }
 
 static inline void
@@ -60,7 +62,11 @@ fake_wait(void)
 static inline void
 urcu_bp_synchronize_rcu(void)
 {
+#if PROOF_URCU_ASYMMETRIC
+    proof_membarrier();
+#else
     PROOF_FENCE();
+#endif
     fake_wait();
     hh_store_relaxed(&urcu_bp_gp.ctr, hh_load_relaxed(&urcu_bp_gp.ctr) ^ URCU_BP_GP_CTR_PHASE);
     PROOF_FENCE();
