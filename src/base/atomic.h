@@ -56,9 +56,6 @@ void hhi_perturb(void);
 #define hh_cas_strong_release(p, expected, v)                                                      \
     HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,      \
                                                   memory_order_relaxed))
-#define hh_cas_strong_acq_rel(p, expected, v)                                                      \
-    HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,      \
-                                                  memory_order_acquire))
 #define hh_cas_strong_seq_cst(p, expected, v)                                                      \
     HH_AT(atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_seq_cst,      \
                                                   memory_order_relaxed))

@@ -398,8 +398,8 @@ large_take(const struct hhi_checked_request *request)
     }
     hhi_lock_leave(&hhi_checked_lock);
     if (owner == NULL) {
-        // order: release [SL-6] nobody was given the block.
-        hh_store_release(&slab->large_live, 0);
+        // relaxed: nobody was given the block.
+        hh_store_relaxed(&slab->large_live, 0);
         hhi_heap_free_large(slab);
         return NULL;
     }
@@ -580,8 +580,8 @@ block_end_locked(const struct hhi_checked_place *place, const void *frame,
     record->freed = hhi_stack_note_locked(frame);
     record->freed_thread = (uint32_t)hhi_os_thread_id();
     if (place->large) {
-        // order: release [SL-6] as a free by anybody.
-        hh_store_release(&place->slab->large_live, 0);
+        // relaxed: under the lock, and its run is not free yet.
+        hh_store_relaxed(&place->slab->large_live, 0);
     } else {
         // relaxed (both): fixed while carved; links change under the lock.
         hh_store_relaxed(&hh_load_relaxed(&place->slab->links)[place->index], 0);

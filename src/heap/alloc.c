@@ -302,8 +302,9 @@ large_end(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
     if ((uintptr_t)block != hhi_slab_base(slab))
         return HH_BAD_INTERIOR;
     uint8_t live = 1;
-    // order: acq_rel [SL-6] the winner alone has the run, after all accesses to the block.
-    if (!hh_cas_strong_acq_rel(&slab->large_live, &live, 0))
+    // order: acquire [SL-6] the winner alone has the run, and finds it as this block's. What was done
+    // with the block is handed on where the run is: a kept run's slot, or the lock of free runs.
+    if (!hh_cas_strong_acquire(&slab->large_live, &live, 0))
         return HH_BAD_NOT_LIVE;
     return 0;
 }

@@ -66,8 +66,8 @@ place_offer_run(uintptr_t address, uint32_t head, struct hhi_block_neighbour *ne
 {
     struct hhi_slab *slab = hhi_slab_at(head);
     struct place_slab read;
-    // order: acquire [SL-5] the fields that describe the run.
-    unsigned kind = hh_load_acquire(&slab->kind);
+    // relaxed: for a report; see place_slab.
+    unsigned kind = hh_load_relaxed(&slab->kind);
     if (kind == HHI_KIND_LARGE) {
         // relaxed (both): for a report.
         size_t size_bytes = hh_load_relaxed(&slab->block_bytes);
@@ -92,8 +92,8 @@ place_head_at(size_t granule, uint32_t last)
 {
     if (granule >= hhi_window.granules)
         return UINT32_MAX;
-    // order: acquire [WN-2] the record of the run.
-    uint32_t head = hh_load_acquire(&hhi_window.heads[granule]) - 1;
+    // relaxed: as in window.h.
+    uint32_t head = hh_load_relaxed(&hhi_window.heads[granule]) - 1;
     return head == last ? UINT32_MAX : head;
 }
 

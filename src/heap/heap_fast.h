@@ -435,8 +435,8 @@ hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap
     size_t granule = hhi_granule_of(block);
     if (granule >= hhi_window.granules)
         return 0;
-    // order: acquire [WN-2] the record of a run that another thread has made.
-    size_t head = hh_load_acquire(&hhi_window.heads[granule]);
+    // relaxed: as in window.h.
+    size_t head = hh_load_relaxed(&hhi_window.heads[granule]);
     if (head == 0)
         return 0;
     struct hhi_slab *slab =

@@ -218,8 +218,9 @@ thread_mend_alone(struct hhi_thread *thread)
     if (hhi_guard_advance() <= marked_epoch)
         return; // some section is open: the next try begins anew
     hhi_thread_for_each_cache(thread, thread_mend_settle, NULL);
-    // order: release [TC-3] all slabs whose tokens are out are in the inboxes.
-    hh_store_release(&thread->mended, generation);
+    // relaxed: all slabs whose tokens are out are in the inboxes. Who takes these looks at it under the
+    // sweep lock, which is held, or under the lock of the thread list, which the record passes through.
+    hh_store_relaxed(&thread->mended, generation);
 }
 
 void
@@ -255,8 +256,8 @@ cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
     hhi_lock_enter(&heap->lock);
     cache->next_of_heap = heap->caches;
     heap->caches = cache;
-    // order: release [TC-1] the cache is this heap's. Under the lock, so that no fork comes between.
-    hh_store_release(&cache->heap_id, heap->key.id);
+    // relaxed: read by who runs the record, or under the lock. Under it, so that no fork comes between.
+    hh_store_relaxed(&cache->heap_id, heap->key.id);
     hhi_lock_leave(&heap->lock);
 }
 
@@ -425,8 +426,8 @@ table_reserve(struct hhi_thread *thread)
     struct hhi_cache **old = thread->table;
     uint32_t old_capacity = thread->table_capacity, live = 0;
     for (uint32_t slot = 0; slot < old_capacity; slot++)
-        // order: acquire [TC-1].
-        live += old[slot] != NULL && hh_load_acquire(&old[slot]->heap_id) != 0;
+        // relaxed: a count, for the size of the next table.
+        live += old[slot] != NULL && hh_load_relaxed(&old[slot]->heap_id) != 0;
     uint32_t capacity = old_capacity == 0 ? 16 : old_capacity;
     if (live * 4 > capacity)
         capacity *= 2;
@@ -445,7 +446,7 @@ table_reserve(struct hhi_thread *thread)
         struct hhi_cache *cache = old[slot];
         if (cache == NULL)
             continue;
-        // order: acquire [TC-1].
+        // order: acquire [TC-1] before the cache is used for another heap.
         uint64_t id = hh_load_acquire(&cache->heap_id);
         if (id == 0) {
             cache->next_of_heap = thread->spare;
@@ -589,8 +590,8 @@ hhi_thread_for_each_cache(struct hhi_thread *thread,
 {
     visit(arg, &thread->main);
     for (uint32_t slot = 0; slot < thread->table_capacity; slot++)
-        // order: acquire [TC-1] 0 means an empty cache of no heap.
-        if (thread->table[slot] != NULL && hh_load_acquire(&thread->table[slot]->heap_id) != 0)
+        // relaxed: 0 means an empty cache of no heap, which is left alone.
+        if (thread->table[slot] != NULL && hh_load_relaxed(&thread->table[slot]->heap_id) != 0)
             visit(arg, thread->table[slot]);
 }
 

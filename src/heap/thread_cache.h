@@ -41,8 +41,6 @@
  *   TC-1  heap_id of a cache: release when its heap has ended and the cache is empty -> acquire
  *         before the cache is used for another heap.
  *   TC-2  list of all threads: release push -> acquire walk: the record's fields.
- *   TC-3  mended of a record: release when what lost threads left is mended -> acquire by the
- *         sweeper before it takes an inbox.
  *   TC-4  class_limit: release when there is room for as many classes -> acquire before the lists
  *         are made anew, which a lost thread may have been making larger.
  *   TC-5  list of all records of heaps: release push -> acquire walk by a fork: the record's link.
@@ -157,7 +155,7 @@ struct hhi_thread {
     _Atomic uint8_t state;          // enum hhi_thread_state
     bool torn;                      // its thread was lost in a fork: lists must be rebuilt
     uint64_t holder;             // the thread that has it (hhi_thread_self), 0 in the orphans' list
-    _Atomic uint32_t mended;     // the generation in which it was mended last [TC-3]
+    _Atomic uint32_t mended;     // the generation in which it was mended last
     uint32_t borrowed;           // calls in progress of a thread that has none of its own
     struct hhi_thread *stand_in; // while borrowed: what hhi_self was, and will be
     struct hhi_cache *spare;     // empty caches of this record, by next_of_heap
@@ -326,9 +324,8 @@ extern _Atomic uint32_t hhi_thread_generation;
 static inline bool
 hhi_thread_is_mended(const struct hhi_thread *thread)
 {
-    // order: acquire [TC-3] the inboxes hold all slabs whose tokens are out.
-    // relaxed: the generation changes only while one thread exists.
-    return hh_load_acquire(&thread->mended) == hh_load_relaxed(&hhi_thread_generation);
+    // relaxed (both): see where it is stored; the generation changes only while one thread exists.
+    return hh_load_relaxed(&thread->mended) == hh_load_relaxed(&hhi_thread_generation);
 }
 // Mend a record the caller runs, outside of any operation on its caches. Nothing if it is mended.
 void hhi_thread_mend(struct hhi_thread *thread);

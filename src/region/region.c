@@ -83,8 +83,17 @@ hhi_region_access(uint32_t protection)
 static const struct hhi_page_run *
 region_root(const struct hhi_region *region)
 {
-    // order: acquire [RM-2] reads the tree.
-    return hh_load_acquire(&region->record.state);
+    // relaxed: written under the lock, which is held.
+    return hh_load_relaxed(&region->record.state);
+}
+
+// Make an edited tree the region's, for readers without the lock.
+static void
+tree_publish(struct hhi_region *region, struct hhi_run_edit *edit)
+{
+    // order: release [RM-2] publishes the tree.
+    hh_store_release(&region->record.state, (const void *)edit->root);
+    hhi_run_edit_commit(edit);
 }
 
 static uint64_t
@@ -441,9 +450,7 @@ region_change(struct hhi_region *region, uint64_t first, uint64_t end, uint32_t 
         access_restore(region, first, end);
         return status_of_protect(result);
     }
-    // order: release [RM-2] publishes the tree.
-    hh_store_release(&region->record.state, (const void *)edit.root);
-    hhi_run_edit_commit(&edit);
+    tree_publish(region, &edit);
     return HHI_VM_OK;
 }
 
@@ -514,9 +521,7 @@ region_decommit_pages(struct hhi_region *region, uint64_t first, uint64_t end)
     // The nodes that the first attempt gave back are enough: both edits take the same paths.
     ready = hhi_run_edit_begin(&stale, root, first, end, pages, code);
     HH_CHECK(ready);
-    // order: release [RM-2] publishes the tree.
-    hh_store_release(&region->record.state, (const void *)stale.root);
-    hhi_run_edit_commit(&stale);
+    tree_publish(region, &stale);
     return HHI_VM_OK;
 }
 

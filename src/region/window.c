@@ -9,7 +9,7 @@
 struct hhi_window hhi_window HH_START_STATE;
 
 static struct hhi_region_record tables_record HH_START_STATE; // of the tables, for the region map
-static _Atomic size_t covered HH_START_STATE; // granules whose tables are writable [WN-1]
+static _Atomic size_t covered HH_START_STATE;                 // granules whose tables are writable
 
 enum {
     REGION_OF_NEAR_BYTES = 512,   // of 128 MiB
@@ -58,8 +58,8 @@ tables_extent(size_t limit)
 static void
 tables_part(const struct hhi_region_record *record, uintptr_t page, struct hhi_region_part *part)
 {
-    // order: acquire [WN-1] the tables below it are writable.
-    struct tables_extent extent = tables_extent(hh_load_acquire(&covered));
+    // relaxed: only the number is asked for. The kernel made the pages writable before it was stored.
+    struct tables_extent extent = tables_extent(hh_load_relaxed(&covered));
     part->guard = false;
     part->committed = page < extent.records_end || (page >= extent.begin && page < extent.end);
     part->end = page < extent.records_end ? extent.records_end
@@ -142,7 +142,7 @@ hhi_window_cover(size_t limit)
     half_done = limit;
     if (!range_commit(new.begin, new.end))
         return false;
-    // order: release [WN-1] the tables are writable.
-    hh_store_release(&covered, limit);
+    // relaxed: queries look at the number alone, and write to no table.
+    hh_store_relaxed(&covered, limit);
     return true;
 }

@@ -26,10 +26,8 @@
  *
  * Thread rules: hhi_window is written once, before any other thread is in the library. heads is
  * written by the holder of the run lock or by the only owner of the run, and read by anyone.
- *
- * Memory ordering
- *   WN-1  covered (window.c): release after the tables are made writable -> acquire by queries.
- *   WN-2  heads: release after the run's record is filled -> acquire before the record is read.
+ * A head orders nothing: it leads to a record, which exists for ever, and whose kind (SL-5) or live mark
+ * (SL-6, slab.h) says what it describes.
  */
 #ifndef HHI_REGION_WINDOW_H
 #define HHI_REGION_WINDOW_H
@@ -50,7 +48,7 @@ struct hhi_window {
     uintptr_t base;          // 0 before hhi_window_init
     size_t granules;         // size of the window; 0 before hhi_window_init
     char *records;           // HHI_RECORD_BYTES each
-    _Atomic uint32_t *heads; // [WN-2]; what lies below it is region_of
+    _Atomic uint32_t *heads; // what lies below it is region_of
 } __attribute__((aligned(HH_CACHE_LINE_BYTES)));
 // Hidden where it is declared, too: its fields are then addressed without a detour.
 extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
@@ -82,8 +80,8 @@ hhi_run_head_of(const void *address)
     size_t granule = hhi_granule_of(address);
     if (granule >= hhi_window.granules)
         return UINT32_MAX;
-    // order: acquire [WN-2] the record of the run.
-    return hh_load_acquire(&hhi_window.heads[granule]) - 1;
+    // relaxed: see above.
+    return hh_load_relaxed(&hhi_window.heads[granule]) - 1;
 }
 
 // The entry of region_of for the MiB of a granule. Under the run lock.

@@ -82,8 +82,8 @@ heads_set(uint32_t first, uint32_t count, uint32_t value)
 {
 #pragma GCC unroll 8
     for (uint32_t granule = first; granule < first + count; granule++)
-        // order: release [WN-2] the record, filled or emptied before.
-        hh_store_release(&hhi_window.heads[granule], value);
+        // relaxed: who follows it acquires the kind or the live mark of the record (window.h).
+        hh_store_relaxed(&hhi_window.heads[granule], value);
 }
 
 static void
@@ -124,7 +124,7 @@ slab_set_flags(struct hhi_slab *slab, bool clean, bool executable)
     hh_store_relaxed(&slab->flags, (uint8_t)flags);
 }
 
-// Fields that every carved run starts with. relaxed: published by kind and heads.
+// Fields that every carved run starts with. relaxed: published by kind.
 static void
 slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint32_t granules)
 {
@@ -171,7 +171,7 @@ carve_fresh(unsigned class_index, unsigned how, enum hhi_run_ask ask, uint32_t *
     }
     struct hhi_slab *slab = hhi_slab_at(run.first);
     uint32_t block_bytes = hhi_class_bytes(class_index);
-    // relaxed (all): published by kind and heads.
+    // relaxed (all): published by kind.
     hh_store_relaxed(&slab->magic, hh_divide_magic(block_bytes));
     hh_store_relaxed(&slab->links, links);
     hh_store_relaxed(&slab->class_index, (uint8_t)class_index);

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * threads.c - whoever walks the list of threads finds their records filled (TC-2), and a cache whose
- * heap another thread has ended is empty when it is used for the next (TC-1; heap/thread_cache.h).
+ * threads.c - whoever walks the list of threads finds their records filled (TC-2), a fork that of the
+ * records of heaps their links (TC-5), and a cache whose heap another thread has ended is empty when it is
+ * used for the next (TC-1; heap/thread_cache.h).
  *
- * ENDS: the second. Faults: RELAXED_PUSH, RELAXED_END.
+ * ENDS 0: threads begin while another walks their list.
+ *      1: a heap ends while a thread begins to use another one, whose cache's place is behind the ended one's.
+ *      2: the same while the thread makes room in its table of caches.
+ *      3: heaps are made while a thread forks.
+ * Faults: RELAXED_PUSH, RELAXED_END, RELAXED_LOOK.
  */
 #include "proof.h"
 #include "proof_lock.h"
@@ -16,6 +21,10 @@
 #undef hh_store_release
 #define hh_store_release hh_store_relaxed
 #endif
+#if defined(RELAXED_LOOK)
+#undef hh_load_acquire
+#define hh_load_acquire hh_load_relaxed
+#endif
 #define hhi_meta_alloc proof_meta_alloc
 #define hhi_meta_alloc_cold proof_meta_alloc
 #define hhi_cache_reset proof_cache_reset
@@ -25,16 +34,9 @@
 #define hhi_budget_discharge_heap proof_budget_discharge_heap
 #define hhi_sweep_note proof_sweep_note
 #define hhi_kept_runs_forget proof_kept_runs_forget
-#if defined(HH_GENMC) // knows memset of fixed sizes only
-#include <stdint.h>
+#if defined(HH_GENMC)
 #include <string.h>
-static void
-words_zero(void *words, size_t size_bytes)
-{
-    for (size_t i = 0; i < size_bytes / sizeof(uintptr_t); i++)
-        ((uintptr_t *)words)[i] = 0;
-}
-#define memset(words, zero, size_bytes) words_zero(words, size_bytes)
+#define memset PROOF_MEMSET
 #endif
 #include "heap/thread.c"
 
@@ -53,7 +55,8 @@ bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 static struct hhi_thread records[2];
 static struct hhi_cache caches[2];
 static struct hhi_cache *table[16];
-static _Atomic unsigned records_made, caches_made;
+static struct hh_heap heap_records[2];
+static _Atomic unsigned records_made, caches_made, heaps_made;
 
 void *
 proof_meta_alloc(size_t size_bytes)
@@ -62,6 +65,8 @@ proof_meta_alloc(size_t size_bytes)
         return &records[hh_fetch_add_relaxed(&records_made, 1)];
     if (size_bytes == sizeof caches[0])
         return &caches[hh_fetch_add_relaxed(&caches_made, 1)];
+    if (size_bytes == sizeof heap_records[0])
+        return &heap_records[hh_fetch_add_relaxed(&heaps_made, 1)];
     assert(size_bytes == sizeof table);
     return table;
 }
@@ -108,7 +113,8 @@ proof_sweep_note(size_t size_bytes)
     (void)size_bytes;
 }
 
-#if ENDS
+#if ENDS == 1 || ENDS == 2
+static struct hhi_cache *old_table[16];
 static struct hh_heap ending, next_heap;
 
 static void *
@@ -136,6 +142,7 @@ scene_run(void)
     thread->table = table;
     thread->table_capacity = 16;
     thread->table_used = 0;
+    thread->old_table = old_table;
     for (int slot = 0; slot < 16; slot++)
         table[slot] = NULL;
     for (int slot = 0; slot < HHI_RECENT_CACHES; slot++)
@@ -144,14 +151,39 @@ scene_run(void)
     ending.caches = next_heap.caches = NULL;
     ending.shared = &ending.shared_few;
     ending.tracked = tracked_none;
-    do // the next one's place is behind the ended one's
+    do
         next_heap.id++;
-    while (table_slot(thread, next_heap.id) != table_slot(thread, ending.id));
+    while ((table_slot(thread, next_heap.id) == table_slot(thread, ending.id)) != (ENDS == 1));
     ending.key.recent_bytes = HHI_RECENT_BYTES(ending.id);
     next_heap.key.recent_bytes = HHI_RECENT_BYTES(next_heap.id);
     if (hhi_cache_get(thread, &ending) == NULL)
         abort();
+    if (ENDS == 2)
+        thread->table_used = thread->table_capacity / 2; // as much as it may hold
     PROOF_RUN(ender, user);
+}
+#elif ENDS == 3
+static void *
+maker(void *arg)
+{
+    if (heap_record_make() == NULL)
+        abort();
+    return arg;
+}
+
+static void *
+forker(void *arg)
+{
+    hhi_heaps_fork(HHI_FORK_LOOK);
+    return arg;
+}
+
+static void
+scene_run(void)
+{
+    hh_store_relaxed(&heaps.all, NULL);
+    hh_store_relaxed(&heaps_made, 0);
+    PROOF_RUN(maker, maker, forker);
 }
 #else
 static void *
