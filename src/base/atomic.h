@@ -5,9 +5,9 @@
  * Layer: base. May include: nothing of ours. The only file that includes <stdatomic.h>.
  *
  * The order is part of the name so that the whole set in use is visible to grep. Sequential
- * consistency appears in one place only, the notify protocol of remote frees (slab.h), where a
- * store must be seen before a later load of another word (ADR-0003), and in guarded sections
- * (guard.h), the only place with a fence: the thread sanitizer does not understand them.
+ * consistency appears where a store must be seen before a later load of another word: in the notify
+ * protocol of remote frees (slab.h, ADR-0003), between the sweeper's end and its start (sweep.h), and in
+ * guarded sections (guard.h), the only place with a fence: the thread sanitizer does not understand them.
  */
 #ifndef HHI_BASE_ATOMIC_H
 #define HHI_BASE_ATOMIC_H
@@ -42,6 +42,7 @@ void hhi_perturb(void);
 #define hh_fetch_sub_relaxed(p, v) HH_AT(atomic_fetch_sub_explicit((p), (v), memory_order_relaxed))
 #define hh_fetch_add_release(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_release))
 #define hh_fetch_add_acq_rel(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
+#define hh_fetch_add_seq_cst(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
 #define hh_fetch_sub_release(p, v) HH_AT(atomic_fetch_sub_explicit((p), (v), memory_order_release))
 #define hh_fetch_or_acquire(p, v) HH_AT(atomic_fetch_or_explicit((p), (v), memory_order_acquire))
 #define hh_fetch_and_seq_cst(p, v) HH_AT(atomic_fetch_and_explicit((p), (v), memory_order_seq_cst))

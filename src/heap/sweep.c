@@ -32,11 +32,11 @@ enum {
 static struct {
     struct hhi_lock lock;            // one pass at a time
     struct hhi_lock purge_lock;      // rank: after lock, before heap list
-    _Atomic uint32_t running;        // 1: the thread exists or is being started
+    _Atomic uint32_t running;        // 1: the thread exists or is being started [SW-1]
     _Atomic uint32_t unavailable;    // 1: it could not be started, the last time
     _Atomic uint32_t start_pause_ms; // from then to the next try
     _Atomic uint64_t start_next_ms;  // when that is due
-    _Atomic size_t noted_bytes;      // became unused since the last pass
+    _Atomic size_t noted_bytes;      // became unused since the last pass [SW-1]
     _Atomic uint64_t last_tick_ms;   // without a thread: when a portion was done last
     _Atomic uint32_t events;
     _Atomic uint64_t purged_in_slabs; // a statistic
@@ -424,7 +424,7 @@ sweeper_run(void *arg)
         // either it sees our note, or we see its bytes.
         hh_store_seq_cst(&sweep.running, 0);
         stopped = 0;
-        // order: acquire [SW-1] as any starter; relaxed would do for the bytes, a hint.
+        // order: seq_cst [SW-1] after the note above; acquire [SW-1] as any starter.
     } while (hh_load_seq_cst(&sweep.noted_bytes) >= NOTE_STARTS_BYTES &&
              hh_cas_strong_acquire(&sweep.running, &stopped, 1));
 }
@@ -477,10 +477,11 @@ hhi_sweep_note(size_t size_bytes)
         return;
     if (hhi_opt.decay_ms == 0)
         sweep_free_runs(); // what lies inside of slabs is left to the sweeper
-    // relaxed (all): hints; a start missed now comes with the next note.
-    size_t noted_bytes = hh_fetch_add_relaxed(&sweep.noted_bytes, size_bytes) + size_bytes;
-    if (hh_load_relaxed(&sweep.running) != 0)
+    // order: seq_cst [SW-1] the note comes before the look whether the thread exists.
+    size_t noted_bytes = hh_fetch_add_seq_cst(&sweep.noted_bytes, size_bytes) + size_bytes;
+    if (hh_load_seq_cst(&sweep.running) != 0)
         return;
+    // relaxed: a hint.
     if (!hhi_opt.background || hh_load_relaxed(&sweep.unavailable) != 0)
         sweep_portion();
     else if (noted_bytes >= NOTE_STARTS_BYTES)

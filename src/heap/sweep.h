@@ -20,7 +20,9 @@
  * Thread rules: one pass at a time (lock, rank: before all others). Never waits for a thread.
  *
  * Memory ordering
- *   SW-1  running: the sweeper's last accesses -> whoever starts the next one.
+ *   SW-1  running: the last start and the sweeper's last accesses -> whoever starts the next one. Bytes
+ *         noted, then running looked at; running cleared, then the bytes looked at: all sequentially
+ *         consistent. Either the note finds no sweeper and starts one, or the sweeper goes on.
  */
 #ifndef HHI_HEAP_SWEEP_H
 #define HHI_HEAP_SWEEP_H
