@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // tests/unit/test_threads.c - blocks of one thread freed by another; threads that come and go.
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +89,70 @@ blocks_freed_by_another_thread_come_back_to_their_owner(void **state)
     }
     assert_in_range(slabs_of(shared.heap), slabs, slabs + 1);
     assert_int_equal(core_census(shared.heap), BLOCKS);
+}
+
+// Who is at it, with nothing but relaxed accesses: whatever orders the two threads' uses of a block is the
+// library's. Under the thread sanitizer, a use that does not come after the last one is a race.
+static _Atomic unsigned hand_over_step;
+
+static void
+step_await(unsigned step)
+{
+    while (hh_load_relaxed(&hand_over_step) != step)
+        sched_yield();
+}
+
+static void *
+writer_run(void *arg)
+{
+    // A record of its own first: to make one takes locks.
+    hhi_heap_free(shared.heap, core_alloc(shared.heap, 64));
+    hh_store_relaxed(&hand_over_step, 1);
+    step_await(2);
+    for (int i = BLOCKS / 5; i < BLOCKS; i++) {
+        core_fill(shared.blocks[i], 64, 1);
+        if (hhi_heap_free(shared.heap, shared.blocks[i]) != 0)
+            shared.failures++;
+    }
+    hh_store_relaxed(&hand_over_step, 3);
+    step_await(4); // to end takes locks, too
+    return arg;
+}
+
+static void
+slabs_tell(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < BLOCKS / 5; i++)
+        if (hhi_heap_free(shared.heap, shared.blocks[i]) != 0)
+            shared.failures++;
+}
+
+// A third thread has put every slab on its way back, so that the writer leaves nothing but its marks. To
+// reach all slabs that thread frees every fifth block.
+static void
+a_block_s_last_use_comes_before_its_next_one(void **state)
+{
+    (void)state;
+    shared.size_bytes = 64;
+    blocks_make(NULL);
+    static void *sorted[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++)
+        sorted[i % 5 * (BLOCKS / 5) + i / 5] = shared.blocks[i];
+    memcpy(shared.blocks, sorted, sizeof sorted);
+    hh_store_relaxed(&hand_over_step, 0);
+    pthread_t writer;
+    assert_int_equal(pthread_create(&writer, NULL, writer_run, NULL), 0);
+    step_await(1);
+    core_in_thread(slabs_tell, NULL);
+    hh_store_relaxed(&hand_over_step, 2);
+    step_await(3);
+    size_t slabs = slabs_of(shared.heap);
+    blocks_make(NULL);
+    hh_store_relaxed(&hand_over_step, 4);
+    pthread_join(writer, NULL);
+    assert_int_equal(shared.failures, 0);
+    assert_in_range(slabs_of(shared.heap), slabs, slabs + 1);
 }
 
 static void
@@ -302,6 +367,7 @@ main(void)
     hhi_opt.decay_ms = HHI_DECAY_OFF; // no sweeper takes slabs away, until the last test
     const struct CMUnitTest tests[] = {
         THREADS_TEST(blocks_freed_by_another_thread_come_back_to_their_owner),
+        THREADS_TEST(a_block_s_last_use_comes_before_its_next_one),
         THREADS_TEST(memory_of_a_thread_that_ended_is_adopted),
         THREADS_TEST(partly_used_slabs_of_the_dead_are_filled_up),
         THREADS_TEST(threads_that_come_and_go_need_no_more_metadata),
