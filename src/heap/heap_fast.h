@@ -47,6 +47,7 @@ HH_FAST void *
 hhi_bin_take(struct hhi_bin *bin, size_t index)
 {
     hhi_link *links = bin->links;
+    HH_OPAQUE(index); // one register for the number and its low half
     // relaxed (both): the owner's own list; marks by others come after the block was handed out.
     bin->head = hh_load_relaxed(&links[index]);
     HH_OPAQUE(links);
@@ -92,11 +93,11 @@ hhi_malloc_fast(size_t size_bytes, void *(*medium)(size_t), void *(*refill)(size
 HH_FAST size_t
 hhi_bin_freed(const struct hhi_bin *bin)
 {
-    if (hh_unlikely(bin->number == 0))
+    struct hhi_slab *slab = bin->slab;
+    if (hh_unlikely(slab == NULL))
         return HHI_LINK_END;
-    struct hhi_slab *slab = hhi_slab_at(bin->number - 1);
     size_t index = slab->freed;
-    if (index < HHI_LINK_END) {
+    if (hh_likely(index < HHI_LINK_END)) {
         slab->freed = HHI_LINK_END;
         slab->head_fresh = false;
     }
@@ -112,9 +113,9 @@ HH_FAST size_t
 hhi_bin_next(struct hhi_bin *bin)
 {
     size_t index = hhi_bin_freed(bin);
-    if (index < HHI_LINK_END || hh_unlikely(bin->number == 0))
+    struct hhi_slab *slab = bin->slab;
+    if (hh_likely(index < HHI_LINK_END || slab == NULL))
         return index;
-    struct hhi_slab *slab = hhi_slab_at(bin->number - 1);
     index = slab->init;
     // relaxed (all): fixed while carved; a first look; the owner's own link.
     if (hh_unlikely(index >= hh_load_relaxed(&slab->block_count) ||

@@ -304,11 +304,11 @@ bin_install(struct hhi_bin *bin, struct hhi_slab *slab)
     if (hh_unlikely(slab->look > HHI_LOOK_MASK))
         slab_used_again(slab);
     slab->look = HHI_LOOK_NEVER;
-    bin->number = hhi_slab_granule(slab) + 1;
+    bin->slab = slab;
     slab_owner(slab)->shared_all = false;
     // relaxed (both): fixed while carved.
     bin->links = hh_load_relaxed(&slab->links);
-    bin->block_bytes = hh_load_relaxed(&slab->block_bytes);
+    bin->block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
     bin->base = hhi_slab_base(slab);
 }
 
@@ -441,11 +441,11 @@ static bool
 bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
-    struct hhi_slab *slab = hhi_bin_slab(bin);
+    struct hhi_slab *slab = bin->slab;
     while (slab == NULL || !bin_load(bin, slab)) {
         if (slab != NULL)
             slab_becomes_full(slab);
-        bin->number = 0;
+        bin->slab = NULL;
         slab = cache_pop_partial(cache, class_index);
         if (slab == NULL)
             slab = cache_adopt_shared(cache, class_index);
@@ -483,7 +483,7 @@ void *
 hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
-    struct hhi_slab *slab = hhi_bin_slab(bin);
+    struct hhi_slab *slab = bin->slab;
     // Blocks that come back are warmer than blocks never used.
     if (slab != NULL && slab->freed == HHI_LINK_END) {
         // Here and not above: the refills that find freed blocks are many, and cost nothing more.
@@ -499,7 +499,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
     while (bin->head == HHI_LINK_END && (slab == NULL || !bin_load(bin, slab))) {
         if (slab != NULL)
             slab_becomes_full(slab);
-        bin->number = 0;
+        bin->slab = NULL;
         slab = cache_next_slab(cache, class_index, level);
         if (slab == NULL)
             return cache_take_coarse(cache, class_index, level);
@@ -523,12 +523,12 @@ static void
 bin_unload(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
-    struct hhi_slab *slab = hhi_bin_slab(bin);
+    struct hhi_slab *slab = bin->slab;
     if (slab == NULL)
         return;
     slab->head = bin->head;
     bin->head = HHI_LINK_END;
-    bin->number = 0;
+    bin->slab = NULL;
     if (slab->head == HHI_LINK_END && slab->freed == HHI_LINK_END &&
         slab->init == slab_block_count(slab)) {
         slab_becomes_full(slab);
@@ -564,7 +564,7 @@ hhi_cache_give_back(struct hhi_cache *cache, bool small_ones)
 {
     hhi_cache_drain(cache);
     for (unsigned class_index = 1; class_index < cache_class_limit(cache); class_index++) {
-        struct hhi_slab *slab = hhi_bin_slab(&cache->bins[class_index]);
+        struct hhi_slab *slab = cache->bins[class_index].slab;
         if (slab == NULL || (!small_ones && hhi_class_granules(class_index) == 1) ||
             hhi_slab_count_live(slab) != 0)
             continue;
@@ -776,7 +776,7 @@ hhi_cache_check(struct hhi_cache *cache)
 {
     for (unsigned class_index = 0; class_index < cache_class_limit(cache); class_index++) {
         struct hhi_bin *bin = &cache->bins[class_index];
-        struct hhi_slab *current = hhi_bin_slab(bin);
+        struct hhi_slab *current = bin->slab;
         HH_CHECK(current != NULL || bin->head == HHI_LINK_END); // I1
         if (current != NULL) {
             HH_CHECK(current->state == HHI_SLAB_CURRENT && slab_owner(current) == cache); // I2

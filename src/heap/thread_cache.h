@@ -59,28 +59,21 @@
 
 // 32 bytes, two in a cache line.
 struct hhi_bin {
-    uint32_t head;   // number of the next block, HHI_LINK_END if none
-    uint32_t number; // 1 + granule of the current slab, or 0
+    uint32_t head;        // number of the next block, HHI_LINK_END if none
+    uint32_t block_bytes; // as wide as the product it goes into, which then reads it in place
     hhi_link *links;
-    uintptr_t base;     // address of block 0
-    size_t block_bytes; // as wide as the product it goes into, which then reads it in place
+    uintptr_t base;        // address of block 0
+    struct hhi_slab *slab; // the current one, or NULL
 };
 static_assert(sizeof(struct hhi_bin) == 32, "two bins in a cache line");
-
-// The current slab, or NULL.
-static inline struct hhi_slab *
-hhi_bin_slab(const struct hhi_bin *bin)
-{
-    return bin->number == 0 ? NULL : hhi_slab_at(bin->number - 1);
-}
 
 // Whether the blocks a bin hands out read as zero. The bin has a slab, as one has whose list is not
 // empty.
 static inline bool
 hhi_bin_fresh(const struct hhi_bin *bin)
 {
-    HH_ASSERT(bin->number != 0);
-    return hhi_slab_at(bin->number - 1)->head_fresh;
+    HH_ASSERT(bin->slab != NULL);
+    return bin->slab->head_fresh;
 }
 
 enum { HHI_KEPT_SLABS = 16 };
