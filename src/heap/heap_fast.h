@@ -150,13 +150,15 @@ hhi_malloc_refill(size_t size_bytes, void *(*slow)(size_t))
                                                                               : slow(size_bytes);
 }
 
-// Take a block of a size above the small ones from bins of all classes. False: not to be had at once.
+// Take a block of the default heap of a size above the small ones. False: not to be had at once.
 HH_FAST bool
-hhi_bins_take_medium(struct hhi_bin *bins, size_t size_bytes, void **block)
+hhi_malloc_quick_medium(size_t size_bytes, void **block)
 {
-    if (hh_unlikely(size_bytes > hhi_slab_limit_bytes))
+    struct hhi_thread *self = hhi_self;
+    if (hh_unlikely(size_bytes - 1 >= HHI_STEPS_BYTES && size_bytes > hhi_slab_limit_bytes))
         return false;
-    struct hhi_bin *bin = &bins[hhi_class_of_medium(size_bytes)];
+    struct hhi_bin *bin = &self->bins[hhi_class_of_medium(size_bytes)];
+    HH_OPAQUE(bin); // computed once
     size_t index = bin->head;
     if (index >= HHI_LINK_END) {
         index = hhi_bin_next(bin);
@@ -194,8 +196,7 @@ HH_FAST void *
 hhi_malloc_medium(size_t size_bytes, void *(*slow)(size_t))
 {
     void *block;
-    return hh_likely(hhi_bins_take_medium(hhi_self->bins, size_bytes, &block)) ? block
-                                                                               : slow(size_bytes);
+    return hh_likely(hhi_malloc_quick_medium(size_bytes, &block)) ? block : slow(size_bytes);
 }
 
 /*

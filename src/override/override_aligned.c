@@ -30,10 +30,9 @@ aligned_block(size_t alignment_bytes, size_t size_bytes)
 HH_FAST bool
 aligned_take(size_t rounded_bytes, void **block)
 {
-    struct hhi_bin *bins = hhi_self->bins;
     return hh_likely(rounded_bytes > HHI_SMALL_MAX_BYTES)
-               ? hhi_bins_take_medium(bins, rounded_bytes, block)
-               : hhi_bins_take_freed(bins, rounded_bytes, block);
+               ? hhi_malloc_quick_medium(rounded_bytes, block)
+               : hhi_bins_take_freed(hhi_self->bins, rounded_bytes, block);
 }
 
 // rounded_bytes serves the alignment, and is not 0.

@@ -35,6 +35,24 @@ static struct hhi_slab *limbo_retired[2][HHI_CLASSES]; // [executable][class]
 static _Atomic uint64_t *limbo_links[HHI_CLASSES]; // arrays of links, chained by their first word
 
 size_t hhi_slab_limit_bytes = HHI_SLAB_MAX_BYTES;
+static_assert(HHI_SMALL_WINDOW_LIMIT_BYTES >= HHI_STEPS_BYTES, "no limit is below it");
+
+// The eight classes of a doubling, each of a number of steps.
+#define STEPS(first, steps, class_index) [(first)...(first) + (steps)-1] = (class_index)
+#define EIGHT_STEPS(first, steps, class_index)                                                     \
+    STEPS(first, steps, class_index), STEPS((first) + (steps), steps, (class_index) + 1),          \
+        STEPS((first) + 2 * (steps), steps, (class_index) + 2),                                    \
+        STEPS((first) + 3 * (steps), steps, (class_index) + 3),                                    \
+        STEPS((first) + 4 * (steps), steps, (class_index) + 4),                                    \
+        STEPS((first) + 5 * (steps), steps, (class_index) + 5),                                    \
+        STEPS((first) + 6 * (steps), steps, (class_index) + 6),                                    \
+        STEPS((first) + 7 * (steps), steps, (class_index) + 7)
+
+const uint8_t hhi_class_steps[256] = {
+    EIGHT_STEPS(8, 1, HHI_SMALL_CLASSES + 1),     EIGHT_STEPS(16, 2, HHI_SMALL_CLASSES + 9),
+    EIGHT_STEPS(32, 4, HHI_SMALL_CLASSES + 17),   EIGHT_STEPS(64, 8, HHI_SMALL_CLASSES + 25),
+    EIGHT_STEPS(128, 16, HHI_SMALL_CLASSES + 33),
+};
 
 void
 hhi_slab_init(void)

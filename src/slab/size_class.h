@@ -36,6 +36,7 @@ enum {
     HHI_ONE_GRANULE_MAX_BYTES = 8 * 1024,     // largest block of a slab of one granule
     HHI_SLAB_MAX_BYTES = 256 * 1024,          // largest block served from a slab
     HHI_SMALL_WINDOW_LIMIT_BYTES = 32 * 1024, // the same in a small address space
+    HHI_STEPS_BYTES = 32 * 1024,              // largest size in hhi_class_steps
     HHI_CLASSES = 1 + HHI_SMALL_CLASSES + 64,
     HHI_CLASS_NONE = 0,
 };
@@ -46,13 +47,20 @@ enum {
  */
 extern size_t hhi_slab_limit_bytes __attribute__((visibility("hidden")));
 
+/*
+ * Class of the sizes n * 128 + 1 to (n + 1) * 128, for n from 8 on. Five doublings further up the
+ * classes are 32 times as large and 40 numbers higher. A search for the highest bit is fewer bytes, and eight
+ * micro-operations on some processors.
+ */
+extern const uint8_t hhi_class_steps[256] __attribute__((visibility("hidden")));
+
 // size_bytes from HHI_SMALL_MAX_BYTES + 1 to HHI_SLAB_MAX_BYTES.
 static inline unsigned
 hhi_class_of_medium(size_t size_bytes)
 {
-    unsigned top = hh_log2_floor(size_bytes - 1);                 // at least 10
-    unsigned eighths = (unsigned)((size_bytes - 1) >> (top - 3)); // 8 to 15: in eighths of 2^top
-    return HHI_SMALL_CLASSES + 1 + (top - 10) * 8 + (eighths - 8);
+    size_t last = size_bytes - 1;
+    return hh_likely(last < HHI_STEPS_BYTES) ? hhi_class_steps[last >> 7]
+                                             : hhi_class_steps[last >> 12] + 40u;
 }
 
 // size_bytes from 1 to HHI_SLAB_MAX_BYTES.
