@@ -170,13 +170,12 @@ void *
 hhi_heap_alloc_zeroed(struct hh_heap *heap, size_t size_bytes, unsigned level)
 {
     bool fresh;
+    void *block;
     struct hhi_cache *cache = hhi_cache_guess(heap);
     // relaxed: the owner's own.
-    void *block =
-        hhi_bins_take_zeroed(cache->bins, hh_load_relaxed(&cache->class_limit), size_bytes);
-    if (hh_likely(block != NULL))
-        return block;
-    block = block_take(heap, size_bytes, level, &fresh);
+    uint32_t class_limit = hh_load_relaxed(&cache->class_limit);
+    if (!hhi_bins_take_any(cache->bins, class_limit, size_bytes, &fresh, &block))
+        block = block_take(heap, size_bytes, level, &fresh);
     if (block == NULL || fresh)
         return block;
     if (size_bytes < HHI_CLEAR_LOOK_BYTES)

@@ -169,23 +169,30 @@ hhi_malloc_quick_medium(size_t size_bytes, void **block)
     return true;
 }
 
-// A block below HHI_CLEAR_LOOK_BYTES, reading as zero, from the bins of classes below limit. NULL: not
-// at once.
-HH_FAST void *
-hhi_bins_take_zeroed(struct hhi_bin *bins, uint32_t class_limit, size_t size_bytes)
+/*
+ * A block below HHI_CLEAR_LOOK_BYTES from the bins of classes below limit; *fresh: it reads as zero.
+ * False: not to be had at once.
+ */
+HH_FAST bool
+hhi_bins_take_any(struct hhi_bin *bins, uint32_t class_limit, size_t size_bytes, bool *fresh,
+                  void **block)
 {
     static_assert((int)HHI_CLEAR_LOOK_BYTES <= (int)HHI_SMALL_WINDOW_LIMIT_BYTES, "of a slab");
     if (hh_unlikely(size_bytes - 1 >= HHI_CLEAR_LOOK_BYTES - 1))
-        return NULL;
+        return false;
     unsigned class_index = hhi_class_of(size_bytes);
-    if (hh_unlikely(class_index >= class_limit))
-        return NULL;
+    if (class_limit != HHI_CLASSES && hh_unlikely(class_index >= class_limit))
+        return false;
     struct hhi_bin *bin = &bins[class_index];
-    if (hh_unlikely(bin->head >= HHI_LINK_END))
-        return NULL;
-    bool fresh = hhi_bin_fresh(bin);
-    void *block = hhi_bin_take(bin, bin->head);
-    return fresh ? block : memset(block, 0, size_bytes);
+    size_t index = bin->head;
+    if (index >= HHI_LINK_END) {
+        index = size_bytes > HHI_SMALL_MAX_BYTES ? hhi_bin_next(bin) : hhi_bin_freed(bin);
+        if (hh_unlikely(index >= HHI_LINK_END))
+            return false;
+    }
+    *fresh = hhi_bin_fresh(bin);
+    *block = hhi_bin_take(bin, index);
+    return true;
 }
 
 /*

@@ -81,19 +81,24 @@ override_calloc_slow(size_t total_bytes)
     return hh_likely(block != NULL) ? block : hhi_override_no_memory();
 }
 
-HH_NOINLINE static void *
-override_calloc_medium(size_t total_bytes)
-{
-    void *block = hhi_bins_take_zeroed(hhi_self->bins, HHI_CLASSES, total_bytes);
-    return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
-}
-
-// A small block, which the caller zeroes.
+// A block that is not to be had at once. What reads as zero already is larger than the small ones.
 HH_NOINLINE static void *
 override_calloc_refill(size_t total_bytes)
 {
-    void *block = hhi_malloc_refill(total_bytes, hhi_malloc_slow);
-    return hh_likely(block != NULL) ? block : override_calloc_slow(total_bytes);
+    void *block = total_bytes <= HHI_SMALL_MAX_BYTES ? hhi_malloc_slow(total_bytes) : NULL;
+    return hh_likely(block != NULL) ? memset(block, 0, total_bytes)
+                                    : override_calloc_slow(total_bytes);
+}
+
+// A size above the small ones, or an empty bin. A leaf.
+HH_NOINLINE static void *
+override_calloc_medium(size_t total_bytes)
+{
+    bool fresh;
+    void *block;
+    if (hh_unlikely(!hhi_bins_take_any(hhi_self->bins, HHI_CLASSES, total_bytes, &fresh, &block)))
+        return override_calloc_refill(total_bytes);
+    return fresh ? block : memset(block, 0, total_bytes);
 }
 
 HH_OVERRIDE void *
@@ -102,11 +107,11 @@ calloc(size_t count, size_t size_bytes)
     size_t total_bytes;
     if (hh_unlikely(__builtin_mul_overflow(count, size_bytes, &total_bytes)))
         return hhi_override_no_memory();
-    // A larger block may be known to read as zero already: that is for the slow path to tell.
-    if (hh_unlikely(total_bytes > HHI_SMALL_MAX_BYTES))
+    void *block;
+    // A larger block may be known to read as zero already.
+    if (hh_unlikely(!hhi_malloc_quick(total_bytes, &block)))
         return override_calloc_medium(total_bytes);
-    void *block = hhi_malloc_fast(total_bytes, override_calloc_medium, override_calloc_refill);
-    return block == NULL ? NULL : memset(block, 0, total_bytes);
+    return memset(block, 0, total_bytes);
 }
 
 HH_SLOW static void
