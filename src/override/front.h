@@ -47,6 +47,17 @@ hhi_front_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *round
     return !FRONT_CHECKED && hhi_aligned_class(alignment_bytes, size_bytes, rounded_bytes);
 }
 
+/*
+ * The same from a bin that has a block. Without the tests for what is rare: an alignment of 0 and a
+ * sum that overflows give 0 here, whose bin is empty, and a large alignment gives no small size.
+ */
+HH_FAST bool
+hhi_front_aligned_quick(size_t alignment_bytes, size_t size_bytes, void **block)
+{
+    size_t rounded_bytes = (size_bytes + (alignment_bytes - 1)) & -alignment_bytes;
+    return !FRONT_CHECKED && hh_likely(hhi_malloc_quick(rounded_bytes, block));
+}
+
 // Free a block that lies elsewhere than in this thread's small slabs; false: ask the heap.
 HH_FAST bool
 hhi_front_free_elsewhere(void *block, struct hhi_slab *slab, bool sized, size_t size_bytes)

@@ -43,11 +43,15 @@ aligned_refill(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
     return hh_likely(block != NULL) ? block : aligned_block(alignment_bytes, size_bytes);
 }
 
-// What malloc's fast path has no block for.
-HH_NOINLINE static void *
-aligned_medium(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
+// What malloc's fast path has no block for. Most alignments are had by asking for a size that is a
+// multiple of them. alignment_bytes is a power of two in all functions from here on.
+HH_FAST void *
+aligned_medium(size_t alignment_bytes, size_t size_bytes)
 {
     void *block;
+    size_t rounded_bytes;
+    if (hh_unlikely(!hhi_front_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
+        return aligned_block(alignment_bytes, size_bytes);
     if (hh_likely(aligned_take(rounded_bytes, &block)))
         return block;
     return aligned_refill(alignment_bytes, size_bytes, rounded_bytes);
@@ -68,41 +72,46 @@ aligned_refill_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounde
 }
 
 HH_NOINLINE static void *
-aligned_medium_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
-{
-    void *block;
-    if (hh_likely(aligned_take(rounded_bytes, &block)))
-        return block;
-    return aligned_refill_or_errno(alignment_bytes, size_bytes, rounded_bytes);
-}
-
-// Most alignments are had by asking for a size that is a multiple of them.
-HH_FAST void *
-aligned_block_or_errno(size_t alignment_bytes, size_t size_bytes)
+aligned_medium_or_errno(size_t alignment_bytes, size_t size_bytes)
 {
     void *block;
     size_t rounded_bytes;
     if (hh_unlikely(!hhi_front_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
         return aligned_block_slow(alignment_bytes, size_bytes);
-    if (hh_likely(hhi_malloc_quick(rounded_bytes, &block)))
+    if (hh_likely(aligned_take(rounded_bytes, &block)))
         return block;
-    return aligned_medium_or_errno(alignment_bytes, size_bytes, rounded_bytes);
+    return aligned_refill_or_errno(alignment_bytes, size_bytes, rounded_bytes);
+}
+
+// Whether value is a power of two or 0.
+HH_FAST bool
+aligned_is_power_or_zero(size_t value)
+{
+    return (value & (value - 1)) == 0;
+}
+
+HH_NOINLINE static int
+aligned_posix_medium(void **result, size_t alignment_bytes, size_t size_bytes)
+{
+    if (hh_unlikely(alignment_bytes == 0))
+        return EINVAL;
+    void *block = aligned_medium(alignment_bytes, size_bytes);
+    if (hh_unlikely(block == NULL))
+        return ENOMEM;
+    *result = block;
+    return 0;
 }
 
 // errno is not part of its answer and stays as it was.
 HH_OVERRIDE int
 posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
 {
-    if (!hh_is_power_of_two(alignment_bytes) || alignment_bytes < sizeof(void *))
+    if (hh_unlikely(!aligned_is_power_or_zero(alignment_bytes) ||
+                    alignment_bytes % sizeof(void *) != 0))
         return EINVAL;
     void *block;
-    size_t rounded_bytes;
-    if (hh_unlikely(!hhi_front_aligned_class(alignment_bytes, size_bytes, &rounded_bytes)))
-        block = aligned_block(alignment_bytes, size_bytes);
-    else if (hh_unlikely(!hhi_malloc_quick(rounded_bytes, &block)))
-        block = aligned_medium(alignment_bytes, size_bytes, rounded_bytes);
-    if (hh_unlikely(block == NULL))
-        return ENOMEM;
+    if (hh_unlikely(!hhi_front_aligned_quick(alignment_bytes, size_bytes, &block)))
+        return aligned_posix_medium(result, alignment_bytes, size_bytes);
     *result = block;
     return 0;
 }
@@ -111,9 +120,13 @@ posix_memalign(void **result, size_t alignment_bytes, size_t size_bytes)
 HH_OVERRIDE void *
 aligned_alloc(size_t alignment_bytes, size_t size_bytes)
 {
-    if (hh_unlikely(!hh_is_power_of_two(alignment_bytes)))
+    void *block;
+    if (hh_unlikely(!aligned_is_power_or_zero(alignment_bytes)))
         return hhi_override_invalid();
-    return aligned_block_or_errno(alignment_bytes, size_bytes);
+    if (hh_likely(hhi_front_aligned_quick(alignment_bytes, size_bytes, &block)))
+        return block;
+    return hh_likely(alignment_bytes != 0) ? aligned_medium_or_errno(alignment_bytes, size_bytes)
+                                           : hhi_override_invalid();
 }
 
 HH_SLOW static void *
@@ -129,9 +142,13 @@ aligned_odd(size_t alignment_bytes, size_t size_bytes)
 HH_OVERRIDE void *
 memalign(size_t alignment_bytes, size_t size_bytes)
 {
-    if (hh_unlikely(!hh_is_power_of_two(alignment_bytes)))
+    void *block;
+    if (hh_unlikely(!aligned_is_power_or_zero(alignment_bytes)))
         return aligned_odd(alignment_bytes, size_bytes);
-    return aligned_block_or_errno(alignment_bytes, size_bytes);
+    if (hh_likely(hhi_front_aligned_quick(alignment_bytes, size_bytes, &block)))
+        return block;
+    return hh_likely(alignment_bytes != 0) ? aligned_medium_or_errno(alignment_bytes, size_bytes)
+                                           : aligned_odd(alignment_bytes, size_bytes);
 }
 
 static size_t
@@ -143,7 +160,7 @@ aligned_page_bytes(void)
 HH_OVERRIDE void *
 valloc(size_t size_bytes)
 {
-    return aligned_block_or_errno(aligned_page_bytes(), size_bytes);
+    return aligned_medium_or_errno(aligned_page_bytes(), size_bytes);
 }
 
 // Whole pages, at least one.
@@ -154,7 +171,7 @@ pvalloc(size_t size_bytes)
     if (size_bytes > SIZE_MAX - page_bytes)
         return hhi_override_no_memory();
     size_t rounded_bytes = hh_align_up(size_bytes, page_bytes);
-    return aligned_block_or_errno(page_bytes, rounded_bytes == 0 ? page_bytes : rounded_bytes);
+    return aligned_medium_or_errno(page_bytes, rounded_bytes == 0 ? page_bytes : rounded_bytes);
 }
 
 void *__libc_memalign(size_t alignment_bytes, size_t size_bytes) HH_OVERRIDE_ALIAS(memalign);
