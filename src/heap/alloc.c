@@ -610,10 +610,12 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     size_t roomy_bytes = old_bytes + old_bytes / 4;
     if (size_bytes <= old_bytes || size_bytes >= roomy_bytes)
         return size_bytes;
-    roomy_bytes = hh_align_up(roomy_bytes, (size_t)1 << (hh_log2_floor(roomy_bytes - 1) - 2));
-    size_t served_bytes = (size_t)1 << hh_log2_floor(2 * size_bytes);
-    return roomy_bytes <= HHI_COARSE_MAX_BYTES && roomy_bytes > served_bytes ? served_bytes
-                                                                             : roomy_bytes;
+    size_t last = roomy_bytes - 1;
+    size_t doubling_bytes = (size_t)1 << hh_log2_floor(last);
+    // Of two numbers the highest bits differ if and only if this holds.
+    if ((last ^ size_bytes) > (last & size_bytes) && roomy_bytes <= HHI_COARSE_MAX_BYTES)
+        return doubling_bytes;
+    return hh_align_up(roomy_bytes, doubling_bytes / 4);
 }
 
 /*

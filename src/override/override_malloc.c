@@ -230,6 +230,17 @@ override_resize_outside(void *block, size_t size_bytes)
     return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
+/*
+ * realloc of a live block of block_bytes, in a slab of one granule that the calling thread owns, to
+ * more than it has.
+ */
+HH_NOINLINE static void *
+override_grow(void *block, size_t size_bytes, size_t block_bytes)
+{
+    void *moved = hhi_malloc_grow(block, block_bytes, size_bytes);
+    return hh_likely(moved != NULL) ? moved : override_resize_slow("realloc", block, size_bytes);
+}
+
 HH_OVERRIDE HH_NOINLINE void *
 realloc(void *block, size_t size_bytes)
 {
@@ -239,6 +250,8 @@ realloc(void *block, size_t size_bytes)
     size_t block_bytes = hhi_front_block_bytes(block);
     if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
         return block;
+    if (hh_likely(block_bytes != 0 && size_bytes > block_bytes))
+        return override_grow(block, size_bytes, block_bytes);
     return override_resize("realloc", block, size_bytes, block_bytes);
 }
 
