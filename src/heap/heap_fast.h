@@ -371,8 +371,10 @@ hhi_free_elsewhere(struct hhi_thread *self, struct hh_heap *heap, struct hhi_cac
     if (hh_unlikely(head == 0))
         return false;
     slab = (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
-    size_t offset =
-        ((granule - (head - 1)) << HHI_GRANULE_SHIFT) + (uintptr_t)block % HHI_GRANULE_BYTES;
+    size_t granules_before = granule - (head - 1);
+    if (hh_unlikely(granules_before == 0))
+        return false; // what begins here is no slab: a large block
+    size_t offset = (granules_before << HHI_GRANULE_SHIFT) + (uintptr_t)block % HHI_GRANULE_BYTES;
     if (!hh_equals_relaxed(&slab->owner, cache))
         return hhi_slab_free_remote(slab, heap, &self->guard, offset, false, sized, size_bytes);
     if (sized && hh_unlikely(!hhi_block_size_fits(hh_load_relaxed(&slab->block_bytes), size_bytes)))
