@@ -524,7 +524,8 @@ early_bytes(size_t size_bytes)
 }
 
 // Whether a block of the heap may have a granule for itself, without limits or want of addresses.
-static bool
+// Apart, for the sake of the frame of who asks.
+HH_NOINLINE static bool
 early_is_allowed(struct hh_heap *heap)
 {
     struct hhi_budget_reading own, process;
@@ -608,7 +609,7 @@ static size_t
 size_to_move_to(size_t old_bytes, size_t size_bytes)
 {
     size_t roomy_bytes = old_bytes + old_bytes / 4;
-    if (size_bytes <= old_bytes || size_bytes >= roomy_bytes)
+    if (size_bytes >= roomy_bytes || size_bytes <= old_bytes)
         return size_bytes;
     size_t last = roomy_bytes - 1;
     size_t doubling_bytes = (size_t)1 << hh_log2_floor(last);
@@ -669,16 +670,19 @@ grow_slow(size_t size_bytes)
     return hhi_heap_alloc_slow(&hhi_default_heap, size_bytes, level);
 }
 
+// What malloc's shortest path has no block for.
 HH_NOINLINE static void *
 grow_medium(size_t size_bytes)
 {
-    return hhi_malloc_medium(size_bytes, grow_slow);
+    return size_bytes > HHI_SMALL_MAX_BYTES ? hhi_malloc_medium(size_bytes, grow_slow)
+                                            : hhi_malloc_refill(size_bytes, grow_slow);
 }
 
-HH_NOINLINE static void *
-grow_refill(size_t size_bytes)
+HH_NOINLINE static bool
+grow_free_elsewhere(struct hhi_thread *self, void *block)
 {
-    return hhi_malloc_refill(size_bytes, grow_slow);
+    return hhi_free_elsewhere(self, &hhi_default_heap, &self->main, block,
+                              hhi_record_of(hhi_granule_of(block)), false, 0);
 }
 
 void *
@@ -687,15 +691,14 @@ hhi_malloc_grow(void *block, size_t block_bytes, size_t size_bytes)
     if (size_bytes > GROW_EARLY_BYTES &&
         (size_bytes > GROW_IN_RUN_BYTES || early_is_allowed(&hhi_default_heap)))
         return NULL;
-    void *moved =
-        hhi_malloc_fast(size_to_move_to(block_bytes, size_bytes), grow_medium, grow_refill);
-    if (hh_unlikely(moved == NULL))
+    size_t moved_bytes = size_to_move_to(block_bytes, size_bytes);
+    void *moved;
+    if (hh_unlikely(!hhi_malloc_quick(moved_bytes, &moved)) &&
+        hh_unlikely((moved = grow_medium(moved_bytes)) == NULL))
         return NULL;
     memcpy(moved, block, block_bytes);
     struct hhi_thread *self = hhi_self;
-    if (hh_likely(hhi_cache_free_local(&self->main, block) ||
-                  hhi_free_elsewhere(self, &hhi_default_heap, &self->main, block,
-                                     hhi_record_of(hhi_granule_of(block)), false, 0)))
+    if (hh_likely(hhi_cache_free_local(&self->main, block) || grow_free_elsewhere(self, block)))
         return moved;
     // Another thread freed it meanwhile: what we allocated is nobody's.
     hhi_heap_free(&hhi_default_heap, moved);
