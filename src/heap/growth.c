@@ -23,7 +23,7 @@ _Atomic size_t hhi_growth_bytes HH_START_STATE; // taken since the last purge
 // How much of what is used again may still count.
 static _Atomic size_t again_bytes HH_START_STATE = AGAIN_AT_START_BYTES;
 // Of free runs, given back here and not yet counted as used again.
-static _Atomic size_t returned_run_bytes;
+static _Atomic size_t returned_run_bytes HH_START_STATE;
 
 // How much of clean_bytes is clean only because a purge has given it back.
 static size_t

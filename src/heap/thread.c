@@ -240,7 +240,7 @@ hhi_thread_mend(struct hhi_thread *thread)
 static void
 cache_init(struct hhi_cache *cache, struct hhi_thread *thread)
 {
-    if (cache->arrived == NULL) { // of a heap, and new: its lists come with the first block
+    if (cache->arrived == NULL) { // new: its lists come with the first block
         cache->arrived = cache->arrived_few;
         cache->bins = (struct hhi_bin *)hhi_thread_none.bins;
     }
@@ -275,31 +275,34 @@ recent_set(struct hhi_recent *recent, uint64_t heap_id, struct hhi_cache *cache)
     recent->small_bytes = classes == 0 ? 0 : (classes - 1) * HHI_ALIGNMENT_BYTES;
 }
 
-// The main cache has lists of all classes in the record itself.
+// The main cache has lists of all classes, in the record itself but for those that few threads need.
 static void
-main_init(struct hhi_thread *thread)
+main_init(struct hhi_thread *thread, struct hhi_slab **partial)
 {
     struct hhi_cache *cache = &thread->main;
     cache->bins = thread->bins;
-    cache->partial = thread->partial;
+    cache->partial = partial;
     cache->shared_use = thread->shared_use;
-    cache->arrived = thread->arrived;
-    // relaxed: published with the record.
+    cache->arrived = cache->arrived_few;
+    // relaxed (both): published with the record.
     hh_store_relaxed(&cache->class_limit, HHI_CLASSES);
-    cache_init(cache, thread);
+    hh_store_relaxed(&cache->thread, thread);
+    hhi_cache_start(cache);
     cache_attach(cache, &hhi_default_heap);
 }
 
 static struct hhi_thread *
 thread_make(void)
 {
-    struct hhi_thread *thread = hhi_meta_alloc(sizeof *thread);
+    void *partial;
+    struct hhi_thread *thread =
+        hhi_meta_alloc_two(sizeof *thread, HHI_CLASSES * sizeof(struct hhi_slab *), &partial);
     if (thread == NULL)
         return NULL;
     thread->holder = hhi_thread_self();
     // relaxed (both): published with the record.
     hh_store_relaxed(&thread->mended, hh_load_relaxed(&hhi_thread_generation));
-    main_init(thread);
+    main_init(thread, partial);
     recent_set(hhi_recent_of(thread, &hhi_default_heap.key), hhi_default_heap.key.id,
                &thread->main);
     hhi_guard_register(&thread->guard);

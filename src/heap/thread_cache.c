@@ -644,6 +644,14 @@ hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget)
     }
 }
 
+void
+hhi_cache_start(struct hhi_cache *cache)
+{
+    for (unsigned class_index = 0; class_index < cache_class_limit(cache); class_index++)
+        cache->bins[class_index].head = HHI_LINK_END;
+    hhi_inbox_forget_arrived(cache);
+}
+
 static void
 lists_reset(struct hhi_cache *cache)
 {

@@ -135,8 +135,6 @@ enum hhi_thread_state {
 struct hhi_thread {
     struct hhi_cache main;            // first: its address, which a free compares, is the record's
     struct hhi_bin bins[HHI_CLASSES]; // the main cache's
-    struct hhi_slab *partial[HHI_CLASSES];
-    struct hhi_slab *arrived[HHI_ARRIVED_ALL];
     uint8_t shared_use[HHI_CLASSES];
     struct hhi_recent recent[HHI_RECENT_CACHES];
     struct hhi_cache **table; // capacity is a power of two, or NULL
@@ -276,6 +274,8 @@ void hhi_cache_give_back(struct hhi_cache *cache, bool small_ones);
 void hhi_cache_purge_stale(struct hhi_cache *cache, struct hhi_purge_budget *budget);
 // The heap has ended and its slabs are retired: make the cache ready for another heap.
 void hhi_cache_reset(struct hhi_cache *cache);
+// The same for a cache whose lists are zeroed memory: writes only what must not be zero.
+void hhi_cache_start(struct hhi_cache *cache);
 /*
  * After a fork, in this order (hhi_thread_mend):
  *   lists   the cache was a lost thread's: its lists are made anew from the links

@@ -78,19 +78,18 @@ meta_grow(size_t size_bytes)
     return true;
 }
 
-// From the near end of the newest chunk, or from its far end.
-static void *
-meta_take(size_t size_bytes, bool cold)
+void *
+hhi_meta_alloc_two(size_t size_bytes, size_t cold_bytes, void **cold)
 {
     size_bytes = hh_align_up(size_bytes, HH_CACHE_LINE_BYTES);
+    cold_bytes = hh_align_up(cold_bytes, HH_CACHE_LINE_BYTES);
     uintptr_t record = 0;
     hhi_lock_enter(&meta.lock);
-    if (meta.end - meta.next >= size_bytes || meta_grow(size_bytes)) {
-        record = cold ? meta.end - size_bytes : meta.next;
-        if (cold)
-            meta.end = record;
-        else
-            meta.next = record + size_bytes;
+    if (meta.end - meta.next >= size_bytes + cold_bytes || meta_grow(size_bytes + cold_bytes)) {
+        record = meta.next;
+        meta.next += size_bytes;
+        meta.end -= cold_bytes;
+        *cold = (void *)meta.end;
     }
     hhi_lock_leave(&meta.lock);
     return (void *)record;
@@ -99,13 +98,15 @@ meta_take(size_t size_bytes, bool cold)
 void *
 hhi_meta_alloc(size_t size_bytes)
 {
-    return meta_take(size_bytes, false);
+    void *nothing;
+    return hhi_meta_alloc_two(size_bytes, 0, &nothing);
 }
 
 void *
 hhi_meta_alloc_cold(size_t size_bytes)
 {
-    return meta_take(size_bytes, true);
+    void *cold = NULL;
+    return hhi_meta_alloc_two(0, size_bytes, &cold) == NULL ? NULL : cold;
 }
 
 size_t

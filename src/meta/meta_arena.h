@@ -30,6 +30,9 @@ enum { HHI_META_OVERREAD_BYTES = 16 * 1024 };
 void *hhi_meta_alloc(size_t size_bytes);
 // The same for what most programs never write, so that it lies apart from what they do.
 void *hhi_meta_alloc_cold(size_t size_bytes);
+// Both at once, or nothing: size_bytes, and at *cold cold_bytes that most programs never write. NULL: no
+// memory, *cold as before.
+void *hhi_meta_alloc_two(size_t size_bytes, size_t cold_bytes, void **cold);
 // Bytes taken from the system so far.
 size_t hhi_meta_bytes(void);
 /*

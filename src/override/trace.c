@@ -143,6 +143,8 @@ trace_construct(void)
 __attribute__((destructor(101))) static void
 trace_destruct(void)
 {
+    if (hhi_opt.trace[0] == '\0')
+        return;
     hhi_lock_enter(&trace.lock);
     trace_flush();
     hhi_lock_leave(&trace.lock);

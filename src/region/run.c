@@ -199,14 +199,16 @@ region_record(uint32_t granules)
     }
     size_t map_bytes = (granules + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t);
     size_t record_bytes = hh_align_up(sizeof(struct region), HH_CACHE_LINE_BYTES);
-    char *maps = hhi_meta_alloc(record_bytes + 2 * map_bytes + granules * sizeof(uint32_t));
+    void *times; // few programs free whole runs
+    char *maps =
+        hhi_meta_alloc_two(record_bytes + 2 * map_bytes, granules * sizeof(uint32_t), &times);
     if (maps == NULL)
         return NULL;
     struct region *region = (struct region *)(void *)maps;
     maps += record_bytes;
     region->free_map = (uint64_t *)(void *)maps;
     region->dirty_map = (uint64_t *)(void *)(maps + map_bytes);
-    region->freed_ms = (uint32_t *)(void *)(maps + 2 * map_bytes);
+    region->freed_ms = times;
     region->capacity = granules;
     return region;
 }

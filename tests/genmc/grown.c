@@ -29,6 +29,7 @@
 #if defined(HH_GENMC) // what the linker would find
 struct hhi_window hhi_window;
 size_t hhi_slab_limit_bytes;
+const uint8_t hhi_class_steps[256]; // of larger blocks than these
 struct hh_heap hhi_default_heap;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 _Atomic uint64_t hhi_guard_epoch;

@@ -124,7 +124,11 @@ enum { CLASS = 8, BLOCK_BYTES = 128, BLOCKS = 4 };
 static struct hhi_slab records[1];
 static _Atomic uint32_t heads[1] = {1};
 static _Alignas(8) hhi_link links[BLOCKS + 4];
+#ifdef HH_GENMC
+const uint8_t hhi_class_steps[256]; // of larger blocks than these
+#endif
 static struct hhi_thread owner_thread, heir_thread;
+static struct hhi_slab *partial_lists[2][HHI_CLASSES];
 #define owner_cache owner_thread.main
 #define heir_cache heir_thread.main
 static struct hhi_guard freer_guards[2];
@@ -353,28 +357,29 @@ scene_set(void)
     slab->heap_next = slab->next = slab->previous = NULL;
     hh_store_relaxed(&owner_cache.inbox, NULL);
     hh_store_relaxed(&heir_cache.inbox, NULL);
-    owner_thread.arrived[CLASS] = heir_thread.arrived[CLASS] = NULL;
+    for (unsigned ring = 0; ring < HHI_ARRIVED_FEW; ring++)
+        owner_cache.arrived_few[ring] = heir_cache.arrived_few[ring] = NULL;
     came_back = 0;
     mended = false;
     shared = NULL;
     hhi_default_heap.runs = slab;
     if (SCENE == 3) {
-        owner_thread.partial[CLASS] = NULL;
+        owner_cache.partial[CLASS] = NULL;
         partial_push(&owner_cache, slab);
     }
 }
 
 static void
-lists_give_to(struct hhi_thread *thread)
+lists_give_to(struct hhi_thread *thread, struct hhi_slab **partial)
 {
     // relaxed (both): no thread runs.
     hh_store_relaxed(&thread->main.thread, thread);
     hh_store_relaxed(&thread->main.class_limit, HHI_CLASSES);
     thread->main.bins = thread->bins;
-    thread->main.partial = thread->partial;
+    thread->main.partial = partial;
     thread->main.shared_use = thread->shared_use;
-    thread->main.arrived = thread->arrived;
-    thread->main.arrived_mask = HHI_ARRIVED_ALL - 1;
+    thread->main.arrived = thread->main.arrived_few;
+    thread->main.arrived_mask = HHI_ARRIVED_FEW - 1;
 }
 
 static void
@@ -384,8 +389,8 @@ scene_begin(void)
     hhi_window.granules = 1;
     hhi_window.records = (char *)records;
     hhi_window.heads = heads;
-    lists_give_to(&owner_thread);
-    lists_give_to(&heir_thread);
+    lists_give_to(&owner_thread, partial_lists[0]);
+    lists_give_to(&heir_thread, partial_lists[1]);
     owner_cache.heap = heir_cache.heap = &hhi_default_heap;
     hhi_default_heap.id = 1;
     hh_store_relaxed(&owner_cache.heap_id, 1);

@@ -27,7 +27,9 @@
 #endif
 #define hhi_meta_alloc proof_meta_alloc
 #define hhi_meta_alloc_cold proof_meta_alloc
+#define hhi_meta_alloc_two proof_meta_alloc_two
 #define hhi_cache_reset proof_cache_reset
+#define hhi_cache_start proof_cache_reset
 #define hhi_guard_register proof_guard_register
 #define hhi_sample_end_heap proof_sample_end_heap
 #define hhi_budget_discharge proof_budget_discharge
@@ -69,6 +71,14 @@ proof_meta_alloc(size_t size_bytes)
         return &heap_records[hh_fetch_add_relaxed(&heaps_made, 1)];
     assert(size_bytes == sizeof table);
     return table;
+}
+
+void *
+proof_meta_alloc_two(size_t size_bytes, size_t cold_bytes, void **cold)
+{
+    (void)cold_bytes;
+    *cold = NULL; // no slab is in a list here
+    return proof_meta_alloc(size_bytes);
 }
 
 void
