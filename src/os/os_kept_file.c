@@ -19,9 +19,8 @@ descriptor_status(int descriptor, struct stat *status)
     return HHI_SYSCALL2(SYS_fstat, descriptor, status) == 0;
 }
 
-// A number that no program expects to be free. Negative: there is none.
-static int
-descriptor_raise(int descriptor)
+int
+hhi_kept_file_raise(int descriptor)
 {
     int raised = (int)HHI_SYSCALL3(SYS_fcntl, descriptor, F_DUPFD_CLOEXEC, DESCRIPTOR_LOWEST);
     if (raised < 0 && descriptor < DESCRIPTOR_STANDARD)
@@ -43,7 +42,7 @@ hhi_kept_file_adopt(struct hhi_kept_file *file, int descriptor)
 {
     struct stat status = {0};
     hhi_kept_file_init(file);
-    descriptor = descriptor_raise(descriptor);
+    descriptor = hhi_kept_file_raise(descriptor);
     if (descriptor < 0)
         return false;
     if (!descriptor_status(descriptor, &status)) {

@@ -39,6 +39,9 @@ bool hhi_kept_file_open(struct hhi_kept_file *file, const char *path, int access
 int hhi_kept_file_create(struct hhi_kept_file *file, const char *path);
 // Write behind what was written before. False: the descriptor is not ours, or not all could be.
 bool hhi_kept_file_write(const struct hhi_kept_file *file, const void *data, size_t size_bytes);
+// A descriptor's new number, one that no program expects to be free; it is closed under the old one.
+// Negative: there is none, and it is closed.
+int hhi_kept_file_raise(int descriptor);
 // Take over a descriptor that was made in another way. False: no such descriptor.
 bool hhi_kept_file_adopt(struct hhi_kept_file *file, int descriptor);
 bool hhi_kept_file_is_ours(const struct hhi_kept_file *file);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "os/os_kept_file.h"
 #include "os/syscall.h"
 
 // From the kernel's documentation of PROCMAP_QUERY; Debian 12's headers are older.
@@ -249,7 +250,10 @@ find_by_query(uintptr_t address, struct hhi_os_mapping *found)
     if (descriptor < 0)
         return descriptor;
     int result = query_descriptor(descriptor, address, found);
-    if (result == -ENOTTY || !descriptor_keep(descriptor))
+    // What is kept must not take the number of the program's next file.
+    if (result != -ENOTTY)
+        descriptor = hhi_kept_file_raise(descriptor);
+    if (descriptor >= 0 && (result == -ENOTTY || !descriptor_keep(descriptor)))
         hhi_os_close(descriptor);
     return result;
 }

@@ -143,6 +143,30 @@ the_child_of_a_fork_is_not_shown_the_parent(void **state)
     expect_all_kinds();
 }
 
+// The next file of a program gets the lowest free number, as POSIX promises: what is kept is not there.
+static int
+child_opens_as_before(void)
+{
+    int local;
+    struct hhi_os_mapping mapping;
+    close(STDIN_FILENO);
+    if (hhi_os_find_mapping((uintptr_t)&local, &mapping) != 0)
+        return 1;
+    return open("/dev/null", O_RDONLY) == STDIN_FILENO ? 0 : 2;
+}
+
+static void
+the_kept_descriptor_takes_no_number_that_a_program_expects(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(child_opens_as_before());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 // DECISION 36
 static void
 without_the_list_foreign_queries_are_not_supported_and_ours_work(void **state)
@@ -221,6 +245,7 @@ main(void)
         cmocka_unit_test(every_kind_of_mapping_is_told_by_the_query),
         cmocka_unit_test(a_kept_descriptor_that_was_closed_or_reused_is_replaced),
         cmocka_unit_test(the_child_of_a_fork_is_not_shown_the_parent),
+        cmocka_unit_test(the_kept_descriptor_takes_no_number_that_a_program_expects),
         cmocka_unit_test(without_the_list_foreign_queries_are_not_supported_and_ours_work),
         cmocka_unit_test(every_kind_of_mapping_is_told_by_the_text),
         cmocka_unit_test(the_walk_by_text_reaches_the_end),
