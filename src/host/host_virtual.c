@@ -95,8 +95,10 @@ alloc_reserve(uintptr_t address, size_t size_bytes, bool commit, uint32_t protec
     if (commit) {
         uintptr_t from = hh_align_down(address, HHI_REGION_GRANULE_BYTES);
         charge_bytes = page_up(address + size_bytes) - from;
-        if (!hhi_limit_charge(charge_bytes, level))
-            return E_OUTOFMEMORY;
+        if (!hhi_limit_charge(charge_bytes, level)) // row 9, unless row 8 holds
+            return address == 0 || hhi_region_place_is_free(address, size_bytes)
+                       ? E_OUTOFMEMORY
+                       : HH_W_INVALID_ADDRESS;
     }
     enum hhi_vm_status status;
     unsigned attempt = 0;

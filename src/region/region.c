@@ -353,6 +353,28 @@ hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bo
     return status;
 }
 
+bool
+hhi_region_place_is_free(uintptr_t address, size_t size_bytes)
+{
+    regions_enter();
+    zombies_bury();
+    struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
+    enum hhi_vm_status status = HHI_VM_NO_MEMORY;
+    if (region != NULL) {
+        region->record.kind = HHI_REGION_HOST;
+        region->record.part = NULL;
+        status = region_map_there(region, hh_align_down(address, HHI_REGION_GRANULE_BYTES),
+                                  hh_align_up(address + size_bytes, page_bytes()));
+        if (status == HHI_VM_OK) {
+            region_unmap(region);
+            hhi_region_map_withdraw(&region->record);
+        }
+        hhi_rcu_pool_retire(&region_pool, region);
+    }
+    regions_leave();
+    return status != HHI_VM_BAD_STATE;
+}
+
 // ---- Pages of one allocation ----
 
 // The allocation that holds all of [first, end), NULL if none does.

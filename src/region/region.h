@@ -69,6 +69,8 @@ unsigned hhi_region_access(uint32_t protection);
 enum hhi_vm_status hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection,
                                       bool commit, uintptr_t *base);
 void hhi_region_give_up(void);
+// Whether a reserve at address, which is not 0, would find something there. False: it would, BAD_STATE.
+bool hhi_region_place_is_free(uintptr_t address, size_t size_bytes);
 /*
  * Commit the pages [first, end), giving those already committed the protection too. *new_bytes: in:
  * what was charged; out: what became committed, or has to be charged (CHARGE_MORE).

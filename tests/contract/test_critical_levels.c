@@ -310,6 +310,37 @@ limits_that_contradict_each_other_are_refused(void **state)
     assert_int_equal(commit(4 * MIB, eTaskCritical, &memory), E_OUTOFMEMORY);
 }
 
+// [8.2 row 8] comes before [8.2 row 9]: where something stands, no limit is the reason.
+static void
+a_reserve_over_something_is_an_invalid_address_above_the_limits_too(void **state)
+{
+    (void)state;
+    IHostMemoryManager *manager = test_manager();
+    void *taken, *memory;
+    assert_int_equal(manager->lpVtbl->VirtualAlloc(manager, NULL, 8 * MIB, MEM_RESERVE,
+                                                   PAGE_READWRITE, eTaskCritical, &taken),
+                     S_OK);
+    leave(MIB, 2 * MIB);
+    for (uint32_t level = 0; level <= ODD_LEVEL; level++) {
+        memory = &memory;
+        assert_int_equal(manager->lpVtbl->VirtualAlloc(manager, taken, 4 * MIB,
+                                                       MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                       level, &memory),
+                         HH_W_INVALID_ADDRESS);
+        assert_null(memory);
+    }
+    release(taken);
+    // Free now: then the limit is the reason.
+    assert_int_equal(manager->lpVtbl->VirtualAlloc(manager, taken, 4 * MIB,
+                                                   MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                                   eTaskCritical, &memory),
+                     E_OUTOFMEMORY);
+    assert_int_equal(manager->lpVtbl->VirtualAlloc(manager, taken, 4 * MIB, MEM_RESERVE,
+                                                   PAGE_READWRITE, eTaskCritical, &memory),
+                     S_OK);
+    release(memory);
+}
+
 // ---- The kernel's limit ----
 
 static size_t
@@ -387,6 +418,7 @@ main(void)
         TEST(a_failed_process_critical_request_is_not_the_end),
         TEST(process_level_survives_a_race_with_a_release),
         TEST(limits_that_contradict_each_other_are_refused),
+        TEST(a_reserve_over_something_is_an_invalid_address_above_the_limits_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
