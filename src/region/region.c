@@ -633,18 +633,16 @@ range_touches(uintptr_t first, uintptr_t end, bool host)
     return false;
 }
 
-// Whether a page of [first, end) is a tail page of ours, which counts as free.
+// Whether a page of [first, end), which touches no region, is a tail page of ours, which counts as
+// free: then it is in the granule of first, and the region that ends there lies below.
 static bool
 range_has_tail(uintptr_t first, uintptr_t end)
 {
     uintptr_t ignored;
-    for (uintptr_t page = first; page < end; page += page_bytes()) {
+    uintptr_t granule_end = granules_end(first + 1);
+    for (uintptr_t page = first; page < end && page < granule_end; page += page_bytes()) {
         if (hhi_region_is_tail(page, &ignored))
             return true;
-        // Only the rest of a granule can be a tail.
-        if (hhi_region_map_find(page) == NULL)
-            page = hh_align_down(page, HHI_REGION_GRANULE_BYTES) + HHI_REGION_GRANULE_BYTES -
-                   page_bytes();
     }
     return false;
 }

@@ -372,6 +372,17 @@ too_many_foreign_guard_pages_are_out_of_memory(void **state)
     foreign_unmap(at, 300 * P);
 }
 
+// [8.4 row 5] [PR-5]: of a range with a hole nothing is changed, and a large one is refused as fast.
+static void
+a_hole_of_nearly_all_addresses_is_an_invalid_address(void **state)
+{
+    (void)state;
+    uint32_t old = 0;
+    uintptr_t first = (uintptr_t)1 << 32, end = (uintptr_t)80 << 40;
+    assert_int_equal(virtual_protect(first, end - first, PAGE_READONLY, &old), W_ADDR);
+    assert_int_equal(old, PAGE_NOACCESS);
+}
+
 // [PG-7]
 static void
 what_is_no_guard_page_is_not_touched_by_hh_guard_fault(void **state)
@@ -403,6 +414,7 @@ main(void)
         cmocka_unit_test(the_first_touch_of_a_guard_page_clears_it),
         cmocka_unit_test(foreign_pages_can_be_guard_pages),
         cmocka_unit_test(too_many_foreign_guard_pages_are_out_of_memory),
+        cmocka_unit_test(a_hole_of_nearly_all_addresses_is_an_invalid_address),
         cmocka_unit_test(what_is_no_guard_page_is_not_touched_by_hh_guard_fault),
     };
     return cmocka_run_group_tests(tests, virtual_setup, NULL);
