@@ -183,11 +183,62 @@ hhi_pressure_close(struct hhi_pressure *pressure)
     hhi_pressure_init(pressure, pressure->root);
 }
 
+// An entry that poll passes over if the file is not open.
+static struct pollfd
+pressure_entry(struct hhi_pressure *pressure, struct hhi_kept_file *file, short events)
+{
+    if (file->descriptor >= 0 && !hhi_kept_file_is_ours(file)) {
+        pressure->complete = false;
+        hhi_kept_file_init(file);
+    }
+    return (struct pollfd){.fd = file->descriptor, .events = events};
+}
+
+// What a group that was removed, or a closed descriptor, looks like.
+static bool
+psi_fired(struct hhi_pressure *pressure, short events)
+{
+    if ((events & (POLLERR | POLLNVAL | POLLHUP)) != 0) {
+        pressure->complete = false;
+        hhi_kept_file_close(&pressure->psi);
+        return false;
+    }
+    return (events & POLLPRI) != 0 && hhi_kept_file_is_ours(&pressure->psi);
+}
+
+// Waits until a source tells of pressure or the time is over. True: one did since the last call.
+static bool
+sources_fired(struct hhi_pressure *pressure, unsigned timeout_ms)
+{
+    struct pollfd entries[] = {
+        pressure_entry(pressure, &pressure->psi, POLLPRI),
+        pressure_entry(pressure, &pressure->events, POLLPRI),
+        pressure_entry(pressure, &pressure->level, POLLIN),
+    };
+    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
+    bool fired = false;
+    bool woken = HHI_SYSCALL5(SYS_ppoll, entries, 3, &timeout, NULL, 0) > 0;
+    if (woken) {
+        if (entries[0].revents != 0)
+            fired |= psi_fired(pressure, entries[0].revents);
+        if (entries[2].revents != 0)
+            fired |= level_fired(pressure);
+    }
+    // Also without a report: not every kernel reports this file, and reading it is cheap.
+    fired |= events_rose(pressure);
+    pressure->pausing = woken;
+    return fired;
+}
+
 static void
 pressure_look_up(struct hhi_pressure *pressure, uint64_t now_ms)
 {
     struct hhi_cgroup group;
+    bool missed = pressure->missed;
+    if (pressure->opened_ms != 0) // what the sources have to tell would be closed with them
+        missed |= sources_fired(pressure, 0);
     hhi_pressure_close(pressure);
+    pressure->missed = missed;
     pressure->opened_ms = now_ms;
     pressure->complete = true;
     pressure->fingerprint = hhi_cgroup_fingerprint(pressure->root);
@@ -212,29 +263,6 @@ pressure_is_current(struct hhi_pressure *pressure)
     return pressure->complete && (fingerprint == 0 || fingerprint == pressure->fingerprint);
 }
 
-// An entry that poll passes over if the file is not open.
-static struct pollfd
-pressure_entry(struct hhi_pressure *pressure, struct hhi_kept_file *file, short events)
-{
-    if (file->descriptor >= 0 && !hhi_kept_file_is_ours(file)) {
-        pressure->complete = false;
-        hhi_kept_file_init(file);
-    }
-    return (struct pollfd){.fd = file->descriptor, .events = events};
-}
-
-// What a group that was removed, or a closed descriptor, looks like.
-static bool
-psi_fired(struct hhi_pressure *pressure, short events)
-{
-    if ((events & (POLLERR | POLLNVAL | POLLHUP)) != 0) {
-        pressure->complete = false;
-        hhi_kept_file_close(&pressure->psi);
-        return false;
-    }
-    return (events & POLLPRI) != 0 && hhi_kept_file_is_ours(&pressure->psi);
-}
-
 void
 hhi_pressure_open(struct hhi_pressure *pressure)
 {
@@ -248,22 +276,7 @@ hhi_pressure_wait(struct hhi_pressure *pressure, unsigned timeout_ms)
     if (pressure->pausing)
         hhi_os_sleep_ms(HHI_PRESSURE_PAUSE_MS);
     hhi_pressure_open(pressure);
-    struct pollfd entries[] = {
-        pressure_entry(pressure, &pressure->psi, POLLPRI),
-        pressure_entry(pressure, &pressure->events, POLLPRI),
-        pressure_entry(pressure, &pressure->level, POLLIN),
-    };
-    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-    bool fired = false;
-    bool woken = HHI_SYSCALL5(SYS_ppoll, entries, 3, &timeout, NULL, 0) > 0;
-    if (woken) {
-        if (entries[0].revents != 0)
-            fired |= psi_fired(pressure, entries[0].revents);
-        if (entries[2].revents != 0)
-            fired |= level_fired(pressure);
-    }
-    // Also without a report: not every kernel reports this file, and reading it is cheap.
-    fired |= events_rose(pressure);
-    pressure->pausing = woken;
-    return fired;
+    bool missed = pressure->missed;
+    pressure->missed = false;
+    return sources_fired(pressure, missed ? 0 : timeout_ms) || missed;
 }

@@ -35,6 +35,7 @@ struct hhi_pressure {
     uint64_t fingerprint; // of the group they belong to
     bool complete;        // nothing was lost since
     bool pausing;         // the kernel ended the last wait
+    bool missed;          // there was pressure before the sources were opened anew
     struct hhi_kept_file psi;
     struct hhi_kept_file events;
     uint64_t events_seen; // sum of the counts that matter
@@ -44,8 +45,8 @@ struct hhi_pressure {
 
 // root must live as long as pressure. Opens nothing yet.
 void hhi_pressure_init(struct hhi_pressure *pressure, const char *root);
-// Looks for the sources, unless they were found a while ago. From then on nothing is missed; what
-// happened before is not news.
+// Looks for the sources, unless they were found a while ago. From the first time on nothing is missed;
+// what happened before is not news.
 void hhi_pressure_open(struct hhi_pressure *pressure);
 // Opens, then waits until there is pressure or the time is over. True: there was some since the last call.
 bool hhi_pressure_wait(struct hhi_pressure *pressure, unsigned timeout_ms);

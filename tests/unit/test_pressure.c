@@ -207,6 +207,32 @@ what_was_lost_is_looked_for_again(void **state)
     assert_true(pressure.psi.descriptor > 2);
 }
 
+// Sources are closed and opened anew: what they had to tell is told.
+static void
+events_before_a_new_look_are_not_missed(void **state)
+{
+    (void)state; // [NO-8] [16.10, HHI_PRESSURE_REOPEN_MS]
+    fake_root_write(&root, "/proc/pressure/memory", "");
+    fake_root_write(&root, "/m2/app/memory.events", "high 1\n");
+    fake_root_write(&root, "/m1/job/memory.pressure_level", "");
+    fake_root_write(&root, "/m1/job/cgroup.event_control", "");
+    assert_false(hhi_pressure_wait(&pressure, 0));
+    for (int source = 0; source < 2; source++) {
+        uint64_t one = 1;
+        assert_int_equal(close(pressure.psi.descriptor), 0);
+        assert_false(hhi_pressure_wait(&pressure, 0));
+        if (source == 0)
+            fake_root_write(&root, "/m2/app/memory.events", "high 2\n");
+        else
+            assert_int_equal(write(pressure.level.descriptor, &one, sizeof one), sizeof one);
+        pressure.opened_ms -= HHI_PRESSURE_REOPEN_MS;
+        hhi_pressure_open(&pressure);
+        assert_true(pressure.psi.descriptor > 2);
+        assert_true(hhi_pressure_wait(&pressure, 0));
+        assert_false(hhi_pressure_wait(&pressure, 0));
+    }
+}
+
 static void
 a_moved_process_watches_its_new_group(void **state)
 {
@@ -236,6 +262,7 @@ main(void)
         TEST(descriptors_the_program_took_are_left_alone),
         TEST(closed_descriptors_end_no_wait_early),
         TEST(what_was_lost_is_looked_for_again),
+        TEST(events_before_a_new_look_are_not_missed),
         TEST(a_moved_process_watches_its_new_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
