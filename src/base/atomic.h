@@ -44,7 +44,9 @@ void hhi_perturb(void);
 #define hh_fetch_add_acq_rel(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
 #define hh_fetch_add_seq_cst(p, v) HH_AT(atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
 #define hh_fetch_sub_release(p, v) HH_AT(atomic_fetch_sub_explicit((p), (v), memory_order_release))
+#define hh_fetch_or_relaxed(p, v) HH_AT(atomic_fetch_or_explicit((p), (v), memory_order_relaxed))
 #define hh_fetch_or_acquire(p, v) HH_AT(atomic_fetch_or_explicit((p), (v), memory_order_acquire))
+#define hh_fetch_and_relaxed(p, v) HH_AT(atomic_fetch_and_explicit((p), (v), memory_order_relaxed))
 #define hh_fetch_and_seq_cst(p, v) HH_AT(atomic_fetch_and_explicit((p), (v), memory_order_seq_cst))
 
 // Compare and swap; on failure *expected holds what was read.

@@ -218,9 +218,9 @@ slab_is_cold(struct hhi_slab *slab, bool all, size_t *waiting)
     // relaxed: a first look.
     bool touched = (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) != 0;
     if (touched) {
-        // order: seq_cst [SL-2] before the look at the links: either it finds a mark, or the mark's
-        // maker finds the bit clear and leads to another look.
-        hh_fetch_and_seq_cst(&slab->notice, ~(uint32_t)HHI_NOTICE_TOUCHED);
+        // relaxed: the sweeper looks at the links behind the full barrier of hhi_guard_advance. Either it
+        // finds a mark, or the mark's maker finds the bit clear and leads to another look [SL-2].
+        hh_fetch_and_relaxed(&slab->notice, ~(uint32_t)HHI_NOTICE_TOUCHED);
         slab->rests = 1;
     } else if (slab->rests != 0) {
         slab->rests++;

@@ -60,8 +60,8 @@ cache_class_limit(struct hhi_cache *cache)
 static bool
 token_take(struct hhi_slab *slab)
 {
-    // order: acquire [SL-3] what its last holder did.
-    return (hh_fetch_or_acquire(&slab->notice, HHI_NOTICE_TOKEN) & HHI_NOTICE_TOKEN) == 0;
+    // relaxed: if it is free, the caller's thread has given it back itself.
+    return (hh_fetch_or_relaxed(&slab->notice, HHI_NOTICE_TOKEN) & HHI_NOTICE_TOKEN) == 0;
 }
 
 static void

@@ -60,8 +60,8 @@
  *   SL-1  REMOTE mark (release part) -> collect (acquire part): the freeing thread's last accesses
  *         to the block come before its next use.
  *   SL-2  REMOTE mark, then notice load; token given back or the sweeper's bit cleared, then links
- *         scan: all sequentially consistent. Either the marker sees its bit clear and tells, or the
- *         scan sees the mark.
+ *         scan: all sequentially consistent, or with a full barrier between (heap/inbox.c). Either the
+ *         marker sees its bit clear and tells, or the scan sees the mark.
  *   SL-3  owner store -> remote thread that must find the inbox: the owner's record. A slab's owner
  *         changes only in the hands of the token's holder.
  *   SL-4  inbox push (release) -> inbox take (acquire): inbox_next.

@@ -2,6 +2,8 @@
 # Per line of runs.txt: proofs.NAME, the program as an ordinary one; and, in one tree, genmc.NAME and
 # genmc.NAME.FAULT, the searches, skipped where GenMC is not installed.
 file(STRINGS ${CMAKE_CURRENT_SOURCE_DIR}/genmc/runs.txt proof_runs REGEX "^[a-z]")
+# A tree that is configured already takes notice of other runs.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/genmc/runs.txt)
 foreach(line IN LISTS proof_runs)
     string(REGEX MATCH "^([^:]*):?(.*)$" line "${line}")
     separate_arguments(what UNIX_COMMAND "${CMAKE_MATCH_1}")

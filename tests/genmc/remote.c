@@ -12,9 +12,15 @@
  *       5: the sweeper takes the slab out of the inbox, looks for marks and puts it back.
  * Each time, when all threads have ended, the owner takes what is in its inbox, and then no mark is
  * left. Links are looked at one by one: their four at a time C11 has no word for.
+ *       6: the owner finds the slab empty, keeps it and takes it again, before the thread that freed the last
+ *          block has looked whether it has to tell. It tells the owner.
+ *       7: the sweeper looks through a slab that nobody owns while blocks are freed; 8: through one that waits
+ *          in an inbox. A mark that it does not see it will come back for.
+ *       9: a slab is carved while somebody frees an address in it that nobody was given.
  * Faults: LOOK_FIRST (the owner looks before it gives the token back), RELAXED_MARK, RELAXED_PUSH,
  * NO_WAIT (what is marked is taken while a section is open),
- * ADOPT_LATE (the owner is stored after the token is given back), SPLIT_MARK.
+ * ADOPT_LATE (the owner is stored after the token is given back), SPLIT_MARK, RELAXED_GIVE, NO_FENCE,
+ * RELAXED_CLEAR, RELAXED_LOOK.
  */
 #if !defined(OUT)
 #define OUT 0
@@ -35,13 +41,34 @@
 #undef hh_cas_weak_release
 #define hh_cas_weak_release hh_cas_strong_relaxed
 #endif
+#if defined(RELAXED_GIVE)
+#undef hh_store_release
+#define hh_store_release hh_store_relaxed
+#endif
+#if defined(RELAXED_CLEAR)
+#undef hh_fetch_and_seq_cst
+#define hh_fetch_and_seq_cst hh_fetch_and_relaxed
+#endif
+#if defined(NO_FENCE)
+#undef hh_fence_after_rmw
+#define hh_fence_after_rmw() ((void)0)
+#endif
 #define hhi_sweep_note proof_sweep_note
+#define hhi_kept_take proof_kept_take
 #define hhi_heap_share_slab proof_share
 #define hhi_heap_retire_slab proof_retire
 #define hhi_kept_put proof_kept_put
 #define hhi_kept_forget proof_kept_forget
 #define hhi_os_purge proof_purge
 #define hhi_os_page_bytes proof_page_bytes
+#if SCENE == 7
+#undef hhi_sweep_note
+#define hhi_opt proof_opt
+#define hhi_heap_return_shared proof_return_shared
+#define hhi_orphan_take_if proof_orphan_take_if
+#include "heap/sweep.c"
+struct hhi_options proof_opt = {.decay_ms = HHI_DECAY_OFF};
+#endif
 #include "slab/guard.c"
 
 #include "slab/slab.h"
@@ -73,7 +100,11 @@ FOUR_OF(seq_cst)
 #undef hhi_slab_count_live
 #undef hhi_slab_is_idle
 #undef hh_load_acquire
+#if defined(RELAXED_LOOK)
+#define hh_load_acquire hh_load_relaxed
+#else
 #define hh_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#endif
 #undef hh_load_seq_cst
 #define hh_load_seq_cst(p) atomic_load_explicit((p), memory_order_seq_cst)
 
@@ -139,11 +170,13 @@ static struct hhi_lock shared_lock; // and under it:
 static struct hhi_slab *shared;
 static size_t purged_bytes;
 
+#if SCENE != 7
 void
 proof_sweep_note(size_t size_bytes)
 {
     (void)size_bytes;
 }
+#endif
 
 void
 proof_share(struct hhi_slab *slab)
@@ -160,11 +193,23 @@ proof_retire(struct hhi_slab *slab)
     abort(); // a live block is left
 }
 
+static struct hhi_slab *kept; // by the owner
+
 bool
 proof_kept_put(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    (void)cache, (void)slab;
-    return false;
+    (void)cache;
+    kept = slab;
+    return SCENE == 6;
+}
+
+struct hhi_slab *
+proof_kept_take(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_slab *slab = kept;
+    (void)cache, (void)class_index;
+    kept = NULL;
+    return slab;
 }
 
 void
@@ -330,6 +375,108 @@ sweeper(void *arg)
     return arg;
 }
 
+#if SCENE == 6
+static void *
+keeper(void *arg)
+{
+    partial_event(&owner_cache, &records[0]);
+    if (kept != NULL) {
+        came_back++;
+        cache_adopt_kept(&owner_cache, CLASS);
+    }
+    return arg;
+}
+
+// One block is live, the others were never taken.
+static void
+scene_set_more(void)
+{
+    // relaxed (all): no thread runs.
+    for (uint32_t index = 1; index < BLOCKS; index++)
+        hh_store_relaxed(&links[index], 0);
+    records[0].init = 1;
+    owner_cache.partial[CLASS] = NULL;
+    partial_push(&owner_cache, &records[0]);
+}
+#elif SCENE == 7
+void
+proof_return_shared(struct hhi_slab *slab)
+{
+    (void)slab;
+}
+
+struct hhi_thread *
+proof_orphan_take_if(bool (*due)(struct hhi_cache *cache))
+{
+    (void)due;
+    return NULL;
+}
+
+static void *
+shared_sweeper(void *arg)
+{
+    shared_slab_purge(&records[0], NULL);
+    return arg;
+}
+
+static void
+scene_set_more(void)
+{
+    // relaxed (both): no thread runs.
+    hh_store_relaxed(&records[0].owner, &hhi_cache_none);
+    hh_store_relaxed(&records[0].notice, HHI_NOTICE_GIVEN);
+}
+#elif SCENE == 8
+static void
+scene_set_more(void)
+{
+    // relaxed: no thread runs.
+    hh_store_relaxed(&records[0].notice, HHI_NOTICE_GIVEN);
+    records[0].rests = 0;
+    hhi_inbox_push(&owner_cache, &records[0], &records[0]);
+}
+#elif SCENE == 9
+static void *
+carver(void *arg)
+{
+    // As hhi_slab_carve. relaxed (all): published by kind.
+    hh_store_relaxed(&records[0].links, links);
+    hh_store_relaxed(&records[0].magic, hh_divide_magic(BLOCK_BYTES));
+    hh_store_relaxed(&records[0].heap, &hhi_default_heap);
+    // order: release: as there.
+    hh_store_release(&records[0].kind, HHI_KIND_SLAB);
+    return arg;
+}
+
+static void
+scene_set_more(void)
+{
+    // relaxed (all): no thread runs.
+    hh_store_relaxed(&records[0].kind, HHI_KIND_NONE);
+    hh_store_relaxed(&records[0].links, NULL);
+    hh_store_relaxed(&records[0].magic, 0);
+    hh_store_relaxed(&records[0].heap, NULL);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        hh_store_relaxed(&links[i], 0);
+}
+#else
+static void
+scene_set_more(void)
+{
+}
+#endif
+
+#if SCENE == 7 || SCENE == 8
+// Whether a block is still marked, and nothing tells the sweeper so.
+static bool
+mark_is_lost(struct hhi_slab *slab, uint32_t index)
+{
+    // relaxed (both): no thread runs.
+    return hh_load_relaxed(&links[index]) == HHI_LINK_REMOTE && contents[index] != 0 &&
+           (hh_load_relaxed(&slab->notice) & HHI_NOTICE_TOUCHED) == 0 && slab->rests == 0;
+}
+#endif
+
 // A slab of four live blocks that belongs to the owner's cache.
 static void
 scene_set(void)
@@ -367,6 +514,9 @@ scene_set(void)
         owner_cache.partial[CLASS] = NULL;
         partial_push(&owner_cache, slab);
     }
+    kept = NULL;
+    slab->rests = 0;
+    scene_set_more();
 }
 
 static void
@@ -422,10 +572,27 @@ scene_run(void)
     arrivals_use(&owner_cache);
     blocks_use(&records[0]);
     assert(counted[0] && came_back == 1);
-#else
+#elif SCENE == 5
     PROOF_RUN(freer, other_freer, owner, sweeper);
     arrivals_use(&owner_cache);
     assert(came_back == 2);
+#elif SCENE == 6
+    PROOF_RUN(freer, keeper);
+    // relaxed (both): no thread runs.
+    assert(counted[0] && ((hh_load_relaxed(&records[0].notice) & HHI_NOTICE_TOKEN) == 0 ||
+                          hh_load_relaxed(&owner_cache.inbox) == &records[0]));
+    if (came_back == 0)
+        arrivals_use(&owner_cache);
+    assert(came_back == 1);
+#elif SCENE == 7
+    PROOF_RUN(freer, shared_sweeper);
+    assert(!mark_is_lost(&records[0], 0));
+#elif SCENE == 8
+    PROOF_RUN(freer, sweeper);
+    assert(!mark_is_lost(&records[0], 0));
+#else
+    PROOF_RUN(freer, carver);
+    assert(!counted[0]);
 #endif
 }
 

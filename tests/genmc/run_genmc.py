@@ -47,7 +47,7 @@ def search(program, defines):
     if result.returncode == 0 and "No errors were detected" in text:
         # Where every execution is blocked nothing was shown.
         return (None if re.search(r"executions explored: 0\b", text) else True), text
-    found = re.search(r"Error: (?:Non-atomic race|Safety violation|Liveness)|^Assertion violation",
+    found = re.search(r"Error: (?:Non-atomic race|Safety violation|Liveness|Attempt to access non-alloc)|^Assertion violation",
                       text, re.M)  # fmt: skip
     return (False if found else None), text
 
