@@ -36,6 +36,9 @@ void *pvalloc(size_t size_bytes);
 void cfree(void *block);
 size_t malloc_usable_size(void *block);
 
+// free, by a name that no program replaces.
+void hhi_override_free(void *block) __attribute__((visibility("hidden")));
+
 // Sets errno to ENOMEM, returns NULL.
 HH_SLOW void *hhi_override_no_memory(void);
 // malloc that is recorded. NULL: no memory, or nothing is recorded; errno is left alone.

@@ -285,6 +285,8 @@ malloc_usable_size(void *block)
     return hh_likely(size_bytes != 0) ? size_bytes : override_usable_size_slow(block);
 }
 
+void hhi_override_free(void *block) __attribute__((visibility("hidden"), alias("free")));
+
 // Names that glibc exports besides, and that programs and older libraries call.
 void cfree(void *block) HH_OVERRIDE_ALIAS(free);
 void *__libc_malloc(size_t size_bytes) HH_OVERRIDE_ALIAS(malloc);

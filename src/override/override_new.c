@@ -9,6 +9,11 @@
  *
  * The nothrow forms return NULL without calling the new handler: a handler may throw, and C can
  * not catch.
+ *
+ * A program may replace operator new(size) and operator delete(block) alone; by the standard the other
+ * forms then end in its own. So the nothrow forms ask whether the plain one is this library's, and a
+ * sized delete does before a block is refused: on the shortest path it frees what is exactly a block of
+ * that size. The forms with an alignment do not ask.
  */
 #include <dlfcn.h>
 
@@ -27,6 +32,33 @@ __attribute__((weak)) void _ZSt17__throw_bad_allocv(void);
 #pragma weak dlopen
 #pragma weak dlsym
 #pragma weak dlclose
+
+typedef void *(*new_function)(size_t size_bytes);
+typedef void (*delete_function)(void *block);
+
+// The plain forms as the program has them; and as they are here, under names that nobody replaces.
+HH_OVERRIDE void *_Znwm(size_t size_bytes);
+HH_OVERRIDE void *_Znam(size_t size_bytes);
+void _ZdlPv(void *block);
+void _ZdaPv(void *block);
+#define NEW_OWN(target) __attribute__((visibility("hidden"), alias(#target)))
+void *hhi_override_new(size_t size_bytes) NEW_OWN(_Znwm);
+void *hhi_override_new_array(size_t size_bytes) NEW_OWN(_Znam);
+
+// The program's operator if it is not this library's, else NULL. Opaque: to the compiler they are one.
+HH_FAST new_function
+new_replaced(new_function program, new_function own)
+{
+    HH_OPAQUE(program);
+    return program == own ? NULL : program;
+}
+
+HH_FAST delete_function
+delete_replaced(delete_function program)
+{
+    HH_OPAQUE(program);
+    return program == hhi_override_free ? NULL : program;
+}
 
 typedef new_handler (*new_get_handler_function)(void);
 typedef void (*new_throw_function)(void);
@@ -114,25 +146,34 @@ new_aligned_throwing(size_t size_bytes, size_t alignment_bytes)
     return hh_likely(block != NULL) ? block : new_retry(alignment_bytes, size_bytes);
 }
 
-// A block that lies elsewhere than in this thread's small slabs.
-HH_NOINLINE static void
-delete_sized_elsewhere(const char *function, void *block, size_t size_bytes)
+// A block that lies elsewhere than in this thread's small slabs. program: the plain form.
+HH_FAST void
+delete_sized_far(const char *function, void *block, size_t size_bytes, delete_function program)
 {
     size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules ||
-                    !hhi_front_free_elsewhere(block, hhi_record_of(granule), true, size_bytes)))
+    if (hh_likely(granule < hhi_window.granules &&
+                  hhi_front_free_elsewhere(block, hhi_record_of(granule), true, size_bytes)))
+        return;
+    program = delete_replaced(program);
+    if (hh_unlikely(program != NULL))
+        program(block);
+    else
         hhi_override_free_sized(function, block, size_bytes);
 }
 
-HH_FAST void
-delete_sized(const char *function, void *block, size_t size_bytes)
+HH_NOINLINE static void
+delete_sized_elsewhere(void *block, size_t size_bytes)
 {
-    if (hh_unlikely(!hhi_cache_free_checked(&hhi_self->main, block, true, size_bytes)))
-        delete_sized_elsewhere(function, block, size_bytes);
+    delete_sized_far("operator delete", block, size_bytes, _ZdlPv);
+}
+
+HH_NOINLINE static void
+delete_array_sized_elsewhere(void *block, size_t size_bytes)
+{
+    delete_sized_far("operator delete[]", block, size_bytes, _ZdaPv);
 }
 
 // operator new(size)
-HH_OVERRIDE void *_Znwm(size_t size_bytes);
 HH_OVERRIDE void *
 _Znwm(size_t size_bytes)
 {
@@ -140,7 +181,6 @@ _Znwm(size_t size_bytes)
 }
 
 // operator new[](size)
-HH_OVERRIDE void *_Znam(size_t size_bytes);
 HH_OVERRIDE void *
 _Znam(size_t size_bytes)
 {
@@ -153,6 +193,9 @@ HH_OVERRIDE void *
 _ZnwmRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
+    new_function program = new_replaced(_Znwm, hhi_override_new);
+    if (hh_unlikely(program != NULL))
+        return program(size_bytes);
     return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
@@ -162,6 +205,9 @@ HH_OVERRIDE void *
 _ZnamRKSt9nothrow_t(size_t size_bytes, const void *nothrow)
 {
     (void)nothrow;
+    new_function program = new_replaced(_Znam, hhi_override_new_array);
+    if (hh_unlikely(program != NULL))
+        return program(size_bytes);
     return hhi_malloc_fast(size_bytes, hhi_override_malloc_medium, hhi_override_malloc_refill);
 }
 
@@ -206,7 +252,8 @@ HH_OVERRIDE void _ZdlPvm(void *block, size_t size_bytes);
 HH_OVERRIDE void
 _ZdlPvm(void *block, size_t size_bytes)
 {
-    delete_sized("operator delete", block, size_bytes);
+    if (hh_unlikely(!hhi_cache_free_checked(&hhi_self->main, block, true, size_bytes)))
+        delete_sized_elsewhere(block, size_bytes);
 }
 
 // operator delete(block, align)
@@ -240,7 +287,8 @@ HH_OVERRIDE void _ZdaPvm(void *block, size_t size_bytes);
 HH_OVERRIDE void
 _ZdaPvm(void *block, size_t size_bytes)
 {
-    delete_sized("operator delete[]", block, size_bytes);
+    if (hh_unlikely(!hhi_cache_free_checked(&hhi_self->main, block, true, size_bytes)))
+        delete_array_sized_elsewhere(block, size_bytes);
 }
 
 // operator delete[](block, align)

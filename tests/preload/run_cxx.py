@@ -28,14 +28,18 @@ def run(command, preload=False):
 def check_compiler(compiler, folder):
     # clang leaves the sized delete of C++14 out unless told.
     common = ["-O1", "-I", os.path.join(ROOT, "include"), "-I", TESTS]
-    new, plugin, host = (os.path.join(folder, name) for name in ("new", "plugin.so", "host"))
+    new, replaced, plugin, host = (os.path.join(folder, name)
+                                   for name in ("new", "replaced", "plugin.so", "host"))
     source = os.path.join(TESTS, "preload")
     return (run([compiler, "-std=c++17", "-fsized-deallocation", *common, f"{source}/cxx_new.cc", "-o", new, "-pthread",
                  "-ldl"])
+            and run([compiler, "-std=c++17", "-fsized-deallocation", *common,
+                     f"{source}/cxx_replaced.cc", "-o", replaced])
             and run([compiler, "-std=c++17", *common, "-shared", "-fPIC", f"{source}/cxx_plugin.cc",
                      "-o", plugin])
             and run(["cc", "-D_GNU_SOURCE", *common, f"{source}/cxx_host.c", "-o", host, "-ldl"])
             and run([new], preload=True)
+            and run([replaced], preload=True)
             and run([host, plugin], preload=True))
 
 
