@@ -40,25 +40,24 @@ zeros_length(const char *at, size_t size_bytes)
 
 // Write zeros to the pages that hold anything else.
 static void
-clear_used(char *at, size_t size_bytes)
+clear_used(char *block, size_t size_bytes)
 {
-    char *end = at + size_bytes, *used = NULL; // used: where the pages to be written begin
-    while (at != end) {
+    size_t used = SIZE_MAX; // where the pages to be written begin; SIZE_MAX: none
+    for (size_t at = 0, length; at < size_bytes; at += length) {
         size_t page_bytes = hhi_os_page_bytes();
-        size_t length = page_bytes - ((uintptr_t)at & (page_bytes - 1));
-        if (length > (size_t)(end - at))
-            length = (size_t)(end - at);
-        size_t zeros = zeros_length(at, length);
-        if (zeros == length && used != NULL) {
-            memset(used, 0, (size_t)(at - used));
-            used = NULL;
-        } else if (zeros != length && used == NULL) {
+        length = page_bytes - ((uintptr_t)(block + at) & (page_bytes - 1));
+        if (length > size_bytes - at)
+            length = size_bytes - at;
+        size_t zeros = zeros_length(block + at, length);
+        if (zeros == length && used != SIZE_MAX) {
+            memset(block + used, 0, at - used);
+            used = SIZE_MAX;
+        } else if (zeros != length && used == SIZE_MAX) {
             used = at + zeros;
         }
-        at += length;
     }
-    if (used != NULL)
-        memset(used, 0, (size_t)(end - used));
+    if (used != SIZE_MAX)
+        memset(block + used, 0, size_bytes - used);
 }
 
 // Whether some pages all begin with something else than zero: then hardly any page of them reads as zero.

@@ -54,8 +54,10 @@ hhi_front_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *round
 HH_FAST bool
 hhi_front_aligned_quick(size_t alignment_bytes, size_t size_bytes, void **block)
 {
+    if (FRONT_CHECKED)
+        return false;
     size_t rounded_bytes = (size_bytes + (alignment_bytes - 1)) & -alignment_bytes;
-    return !FRONT_CHECKED && hh_likely(hhi_malloc_quick(rounded_bytes, block));
+    return hh_likely(hhi_malloc_quick(rounded_bytes, block));
 }
 
 // Free a block that lies elsewhere than in this thread's small slabs; false: ask the heap.
