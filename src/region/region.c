@@ -246,6 +246,14 @@ region_map_anywhere(struct hhi_region *region, size_t size_bytes, bool accessibl
     return HHI_VM_OK;
 }
 
+// Whether a region that queries see holds an address of [first, end), whole granules but for the end.
+static bool
+range_is_taken(uintptr_t first, uintptr_t end)
+{
+    const struct hhi_region_record *next = hhi_region_map_next(first);
+    return hhi_region_map_find_live(first) != NULL || (next != NULL && next->base < end);
+}
+
 static enum hhi_vm_status
 region_map_there(struct hhi_region *region, uintptr_t base, uintptr_t end)
 {
@@ -253,8 +261,8 @@ region_map_there(struct hhi_region *region, uintptr_t base, uintptr_t end)
     region->record.end = end;
     region->tail_pages = 0;
     int result = hhi_region_map_prepare(&region->record);
-    if (result != 0)
-        return result == -EEXIST ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
+    if (result != 0) // what waits to be unmapped counts as free, and is only not to be had
+        return result == -EEXIST && range_is_taken(base, end) ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
     intptr_t found = hhi_os_reserve((void *)base, end - base);
     if (found < 0) {
         hhi_region_map_withdraw(&region->record);
@@ -294,17 +302,49 @@ region_open(struct hhi_region *region, uint32_t protection, bool commit)
     return HHI_VM_OK;
 }
 
-// Keep an allocation's place for the next try, which is likely to come.
-static void
+// Keep an allocation's place for the next try, which is likely to come. False: the last one is not gone.
+static bool
 place_keep(const struct hhi_region *region)
 {
     place_release();
-    if (regions.place_bytes != 0) {
-        region_unmap(region);
-        return;
-    }
+    if (regions.place_bytes != 0)
+        return false;
     regions.place = region->record.base;
     regions.place_bytes = granules_end(region->record.end) - region->record.base;
+    return true;
+}
+
+/*
+ * The end of a region that is in the map and not published, or no longer. Where the map limit forbids to
+ * cut the range out of a larger mapping it stays there, emptied, until zombies_bury succeeds: a record
+ * that left the map before its range would leave the address to the kernel's refusals for ever.
+ */
+static void
+region_bury(struct hhi_region *region)
+{
+    if (!region_unmap(region)) {
+        void *start = (void *)region->record.base;
+        size_t size_bytes = region->record.end - region->record.base;
+        hhi_os_protect(start, size_bytes, HHI_ACCESS_NONE);
+        hhi_os_purge(start, size_bytes);
+        region->link.next = regions.zombies != NULL ? &regions.zombies->link : NULL;
+        regions.zombies = region;
+        return;
+    }
+    hhi_region_map_withdraw(&region->record);
+    hhi_rcu_pool_retire(&region_pool, region);
+}
+
+// An allocation whose pages were refused.
+static void
+region_drop(struct hhi_region *region, bool anywhere)
+{
+    if (!anywhere || !place_keep(region)) {
+        region_bury(region);
+        return;
+    }
+    hhi_region_map_withdraw(&region->record);
+    hhi_rcu_pool_retire(&region_pool, region);
 }
 
 void
@@ -334,20 +374,15 @@ hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bo
                      ? region_map_anywhere(region, hh_align_up(size_bytes, page),
                                            commit && hhi_region_access(protection) != 0)
                      : region_map_there(region, down, hh_align_up(address + size_bytes, page));
-        if (status == HHI_VM_OK) {
-            status = region_open(region, protection, commit);
-            if (status != HHI_VM_OK) {
-                if (address == 0)
-                    place_keep(region);
-                else
-                    region_unmap(region);
-                hhi_region_map_withdraw(&region->record);
-            }
-        }
         *base = region->record.base;
-        // A query may have met the record in the map, unpublished as it was.
-        if (status != HHI_VM_OK)
+        // A query may have met the record in the map, unpublished as it was: retired, not freed.
+        if (status != HHI_VM_OK) {
             hhi_rcu_pool_retire(&region_pool, region);
+        } else {
+            status = region_open(region, protection, commit);
+            if (status != HHI_VM_OK)
+                region_drop(region, address == 0);
+        }
     }
     regions_leave();
     return status;
@@ -365,11 +400,10 @@ hhi_region_place_is_free(uintptr_t address, size_t size_bytes)
         region->record.part = NULL;
         status = region_map_there(region, hh_align_down(address, HHI_REGION_GRANULE_BYTES),
                                   hh_align_up(address + size_bytes, page_bytes()));
-        if (status == HHI_VM_OK) {
-            region_unmap(region);
-            hhi_region_map_withdraw(&region->record);
-        }
-        hhi_rcu_pool_retire(&region_pool, region);
+        if (status == HHI_VM_OK)
+            region_bury(region);
+        else
+            hhi_rcu_pool_retire(&region_pool, region);
     }
     regions_leave();
     return status != HHI_VM_BAD_STATE;
@@ -589,15 +623,7 @@ region_end(struct hhi_region *region, bool committed)
         hhi_os_protect((void *)region->record.base, size_bytes, HHI_ACCESS_NONE);
     hhi_region_map_unpublish(&region->record);
     hhi_run_tree_retire(root);
-    if (!region_unmap(region)) {
-        // The map limit forbids to cut the range out of a larger mapping: keep it, emptied.
-        hhi_os_purge((void *)region->record.base, size_bytes);
-        region->link.next = regions.zombies != NULL ? &regions.zombies->link : NULL;
-        regions.zombies = region;
-        return;
-    }
-    hhi_region_map_withdraw(&region->record);
-    hhi_rcu_pool_retire(&region_pool, region);
+    region_bury(region);
 }
 
 enum hhi_vm_status

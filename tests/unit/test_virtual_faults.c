@@ -31,6 +31,8 @@ static struct {
     unsigned seen;
 } fault;
 
+static bool refuse_unmap; // besides
+
 static bool
 fault_hits(enum call call)
 {
@@ -49,7 +51,7 @@ faulty_map(void *address, size_t size, int protection, int flags)
 static int
 faulty_unmap(void *address, size_t size)
 {
-    return fault_hits(CALL_UNMAP) ? -fault.error : real.unmap(address, size);
+    return fault_hits(CALL_UNMAP) || refuse_unmap ? -fault.error : real.unmap(address, size);
 }
 
 static int
@@ -313,6 +315,54 @@ a_release_succeeds_and_the_address_is_free_though_unmapping_fails(void **state)
     assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
 }
 
+// A record stays for what could not be unmapped: the address serves again once it can.
+static void
+what_is_not_unmapped_is_tried_again(void **state)
+{
+    (void)state;
+    const uintptr_t at = 0x7EA900000000;
+    fault.call = CALL_UNMAP;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    assert_true(hhi_region_place_is_free(at, 3 * P));
+    assert_true(fault.seen != 0);
+    assert_int_equal(do_query(at).State, MEM_FREE);
+    assert_int_equal(do_alloc(at + G, P, MEM_RESERVE, PAGE_READWRITE, NULL), S_OK);
+    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE, PAGE_READWRITE, NULL), E_OUTOFMEMORY);
+    assert_int_equal(do_alloc(at, 3 * G, MEM_RESERVE, PAGE_READWRITE, NULL), HH_W_INVALID_ADDRESS);
+    fault.at = 0;
+    assert_int_equal(do_free(at + G, 0, MEM_RELEASE), S_OK);
+    uintptr_t result;
+    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE, PAGE_READWRITE, &result), S_OK);
+    assert_int_equal(result, at);
+    assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+}
+
+// The same when the pages of a request were refused first.
+static void
+pages_refused_and_not_unmapped_either(void **state)
+{
+    (void)state;
+    const uintptr_t at = 0x7EA900000000;
+    refuse_unmap = true;
+    fault.call = CALL_PROTECT;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    uintptr_t result;
+    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &result),
+                     E_OUTOFMEMORY);
+    assert_int_equal(do_query(at).State, MEM_FREE);
+    fault.at = 0;
+    refuse_unmap = false;
+    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &result), S_OK);
+    assert_int_equal(result, at);
+    assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+}
+
 static void
 a_reserve_that_fails_leaves_nothing_mapped(void **state)
 {
@@ -401,6 +451,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_refused_call_leaves_all_or_nothing),
         cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
+        cmocka_unit_test(what_is_not_unmapped_is_tried_again),
+        cmocka_unit_test(pages_refused_and_not_unmapped_either),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
     };
