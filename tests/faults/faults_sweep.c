@@ -3,7 +3,8 @@
  * Every memory call of the library fails once, and from there on, in every workload below: nobody
  * crashes or hangs, what can not be had is refused with NULL and ENOMEM or E_OUTOFMEMORY, each
  * refusal costs a few system calls only, live blocks keep their contents, and when the kernel gives
- * again, everything is served and nothing was lost.
+ * again, everything is served and nothing was lost. Printed for each workload: which calls those were at
+ * worst, a letter each: (m)map, m(u)nmap, m(p)rotect, m(a)dvise, m(r)emap; capitals were refused.
  *
  * Each run is a child process of its own. HOSTHEAP_SWEEP=long takes every call and three errors;
  * without it a sample of the calls, and ENOMEM. Arguments: workloads to run (all).
@@ -24,24 +25,23 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-    /*
-     * System calls of a refused request: two tries. Address space and its pages; the pages again; to
-     * give it back. One in between, by which the purge gives a region or its pages back, and one for
-     * tables that had to grow; a block of 100 MB may need them twice.
-     */
-    CALLS_MAX = 7,
-    /*
-     * VirtualAlloc: the place that the kernel chose may be none of whole granules, so to map, unmap, map
-     * below, map more and trim both ends are six calls; the pages, twice, each time with those that
-     * are put back as they were; to give the place back. Its record may need a chunk of metadata
-     * besides: to map it and to trim both ends. How many of them it is depends on where the kernel maps.
-     */
-    PLACE_CALLS_MAX = 6 + 2 + 1 + 3,
-    COMMIT_CALLS_MAX = 2 * (1 + 2) + 3,
     CHILD_SECONDS = 20,
     SHORT_DENSE = 3, // the short form takes calls 1..3, then each time twice as far
     BLOCKS = 600,
     SKIPPED = 40,
+};
+
+// Requests with a bound of their own: how many calls that map, unmap, protect, advise or move one may
+// make that is refused. How many VirtualAlloc makes depends on where the kernel maps.
+enum request { HEAP, PLACE, PAGES, CRITICAL, REQUESTS };
+static const struct {
+    const char *name;
+    unsigned calls_most;
+} requests[REQUESTS] = {
+    {"heaps", 20},
+    {"VirtualAlloc, anywhere", 16},
+    {"other calls on virtual memory", 12},
+    {"process-critical", 40}, // tried up to six times
 };
 
 PLAIN_FUNCTION(hh_heap *, hh_heap_default, (void), ())
@@ -59,13 +59,18 @@ PLAIN_FUNCTION(hh_hresult, hh_get_memory_manager, (IHostMemoryManager * *manager
 
 // What all children add up; shared with them.
 static struct tally {
-    unsigned runs, faults, refusals, worst_calls;
-    unsigned worst_of[FAULT_KINDS];
+    unsigned runs, faults, refusals;
+    struct worst {
+        unsigned refusals, calls; // the most that one made
+        unsigned above;           // refusals of more than CALLS_FEW
+        char trace[FAULT_TRACE + 1];
+        struct fault_plan plan;
+    } worst[REQUESTS];
 } * tally;
+enum { CALLS_FEW = 4 };
 
-static unsigned calls_allowed = CALLS_MAX;
-static enum fault_kind plan_kind;
-static int plan_error;
+static _Thread_local enum request request;
+static struct fault_plan the_plan;
 
 // ---- Refusals -----------------------------------------------------------------------------------
 
@@ -81,6 +86,23 @@ ask(void)
     errno = 0;
 }
 
+static void
+refusal_count(unsigned calls)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct worst *worst = &tally->worst[request];
+    check(pthread_mutex_lock(&lock) == 0);
+    tally->refusals++;
+    worst->refusals++;
+    worst->above += calls > CALLS_FEW;
+    if (calls > worst->calls) {
+        worst->calls = calls;
+        worst->plan = the_plan;
+        fault_trace(before.calls, worst->trace, sizeof worst->trace);
+    }
+    check(pthread_mutex_unlock(&lock) == 0);
+}
+
 // Whether what was asked for is refused, which only a refusing kernel excuses.
 static bool
 refused(bool is_refused)
@@ -89,12 +111,13 @@ refused(bool is_refused)
         return false;
     check(fault_failed() > before.failed);
     unsigned calls = fault_calls_here() - before.calls;
-    __atomic_add_fetch(&tally->refusals, 1, __ATOMIC_RELAXED);
-    if (calls > tally->worst_of[plan_kind])
-        tally->worst_of[plan_kind] = calls;
-    if (calls > calls_allowed)
-        fprintf(stderr, "%u system calls for one refusal\n", calls);
-    check(calls <= calls_allowed);
+    refusal_count(calls);
+    if (calls > requests[request].calls_most) {
+        char trace[FAULT_TRACE + 1];
+        fault_trace(before.calls, trace, sizeof trace);
+        fprintf(stderr, "%u system calls for one refusal: %s\n", calls, trace);
+    }
+    check(calls <= requests[request].calls_most);
     return true;
 }
 
@@ -102,7 +125,7 @@ refused(bool is_refused)
 static bool
 is_policy(bool is_denied)
 {
-    return is_denied && plan_error == EPERM && plan_kind == FAULT_PROTECT;
+    return is_denied && the_plan.error == EPERM && the_plan.kind == FAULT_PROTECT;
 }
 
 static void *
@@ -416,16 +439,23 @@ manager(void)
 }
 
 static void *
-virtual_alloc(void *address, size_t size_bytes, uint32_t type, uint32_t protection)
+virtual_alloc_at(void *address, size_t size_bytes, uint32_t type, uint32_t protection,
+                 uint32_t level)
 {
     void *result = NULL;
-    calls_allowed = address == NULL ? PLACE_CALLS_MAX : COMMIT_CALLS_MAX;
+    request = level == eProcessCritical ? CRITICAL : address == NULL ? PLACE : PAGES;
     ask();
     hh_hresult answer = manager()->lpVtbl->VirtualAlloc(manager(), address, size_bytes, type,
-                                                        protection, eTaskCritical, &result);
+                                                        protection, level, &result);
     bool is_refused = host_refused(answer);
-    calls_allowed = CALLS_MAX;
+    request = HEAP;
     return is_refused ? NULL : result;
+}
+
+static void *
+virtual_alloc(void *address, size_t size_bytes, uint32_t type, uint32_t protection)
+{
+    return virtual_alloc_at(address, size_bytes, type, protection, eTaskCritical);
 }
 
 // Allocations that the kernel would not unmap.
@@ -434,8 +464,11 @@ static void *unreleased[64];
 static void
 virtual_release(void *address)
 {
+    request = PAGES;
     ask();
-    if (!host_refused(manager()->lpVtbl->VirtualFree(manager(), address, 0, MEM_RELEASE)))
+    bool kept = host_refused(manager()->lpVtbl->VirtualFree(manager(), address, 0, MEM_RELEASE));
+    request = HEAP;
+    if (!kept)
         return;
     for (unsigned i = 0; i < COUNT_OF(unreleased); i++) {
         if (unreleased[i] == NULL) {
@@ -458,13 +491,17 @@ virtual_use(char *base, size_t size_bytes)
     memset(first, 5, half);
     if (virtual_alloc(base + 8192, 8192, MEM_RESET, PAGE_READWRITE) != NULL)
         base[8192] = 5;
+    request = PAGES;
     ask();
     if (!host_refused(calls->VirtualProtect(manager(), base, 4096, PAGE_READONLY, &old)))
         check(old == PAGE_READWRITE);
+    request = HEAP;
     check(base[4095] == 5 && base[4096] == 5);
     virtual_alloc(base + 12288, size_bytes - 12288, MEM_COMMIT, PAGE_READWRITE);
+    request = PAGES;
     ask();
     host_refused(calls->VirtualFree(manager(), base + 4096, 4096, MEM_DECOMMIT));
+    request = HEAP;
     char *again = virtual_alloc(base + 4096, 4096, MEM_COMMIT, PAGE_READWRITE);
     check(again == NULL || again[0] == 0 || again[0] == 5);
 }
@@ -512,15 +549,53 @@ work_host_heaps(void)
         check(heaps[i] == NULL || heaps[i]->lpVtbl->Release(heaps[i]) == 0);
 }
 
+// A few requests only: each that is process-critical waits 45 ms before it is refused.
+static void
+work_critical(void)
+{
+    static const uint32_t levels[] = {eTaskCritical, eAppDomainCritical, eProcessCritical};
+    enum { LEVELS = COUNT_OF(levels) };
+    IHostMalloc *heap = NULL;
+    void *blocks[LEVELS][2] = {0}, *bases[LEVELS][2] = {0};
+    ask();
+    host_refused(manager()->lpVtbl->CreateMalloc(manager(), MALLOC_THREADSAFE, &heap));
+    for (unsigned i = 0; i < LEVELS; i++) {
+        for (unsigned k = 0; heap != NULL && k < 2; k++) {
+            size_t size_bytes = k == 0 ? 3000 : (size_t)70 << 20; // more than a region
+            request = levels[i] == eProcessCritical ? CRITICAL : HEAP;
+            ask();
+            if (!host_refused(heap->lpVtbl->Alloc(heap, size_bytes, levels[i], &blocks[i][k])))
+                memset(blocks[i][k], 1, 3000);
+            request = HEAP;
+        }
+        uint32_t type = MEM_RESERVE | MEM_COMMIT;
+        bases[i][0] = virtual_alloc_at(NULL, (size_t)70 << 20, type, PAGE_READWRITE, levels[i]);
+        bases[i][1] = virtual_alloc_at(NULL, 69632, MEM_RESERVE, PAGE_READWRITE, levels[i]);
+        if (bases[i][1] != NULL)
+            virtual_alloc_at(bases[i][1], 4096, MEM_COMMIT, PAGE_READWRITE, levels[i]);
+    }
+    for (unsigned i = 0; i < LEVELS; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            check(blocks[i][k] == NULL || heap->lpVtbl->Free(heap, blocks[i][k]) == S_OK);
+            if (bases[i][k] != NULL)
+                virtual_release(bases[i][k]);
+        }
+    }
+    check(heap == NULL || heap->lpVtbl->Release(heap) == 0);
+}
+
 static const struct workload {
     const char *name;
     void (*run)(void);
     unsigned kept_blocks; // of libc, for threads it may start again
 } workloads[] = {
-    {"small", work_small, 0},   {"mixed", work_mixed, 0},     {"large", work_large, 0},
-    {"zeroed", work_zeroed, 0}, {"aligned", work_aligned, 0}, {"realloc", work_realloc, 0},
-    {"heaps", work_heaps, 0},   {"remote", work_remote, 8},   {"threads", work_threads, 16},
-    {"trim", work_trim, 0},     {"virtual", work_virtual, 0}, {"host_heaps", work_host_heaps, 0},
+    {"small", work_small, 0},       {"mixed", work_mixed, 0},
+    {"large", work_large, 0},       {"zeroed", work_zeroed, 0},
+    {"aligned", work_aligned, 0},   {"realloc", work_realloc, 0},
+    {"heaps", work_heaps, 0},       {"remote", work_remote, 8},
+    {"threads", work_threads, 16},  {"trim", work_trim, 0},
+    {"virtual", work_virtual, 0},   {"host_heaps", work_host_heaps, 0},
+    {"critical", work_critical, 0},
 };
 
 // ---- One run ------------------------------------------------------------------------------------
@@ -592,8 +667,7 @@ run_child(const struct workload *workload, const struct fault_plan *plan, unsign
     size_t blocks = census(), heaps = heap_count();
     if (!fault_install(symbol))
         return SKIPPED;
-    plan_kind = plan->kind;
-    plan_error = plan->error;
+    the_plan = *plan;
     fault_arm(plan);
     workload->run();
     fault_disarm();
@@ -664,6 +738,21 @@ sweep_call(const struct workload *workload, enum fault_kind kind, unsigned at, b
     return bad;
 }
 
+// What the refused requests of a workload made.
+static void
+worst_print(void)
+{
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        struct worst *worst = &tally->worst[i];
+        if (worst->refusals != 0)
+            printf("    %s: %u refused, %u made more than %u calls, at most %u: %s, %s %u%s\n",
+                   requests[i].name, worst->refusals, worst->above, CALLS_FEW, worst->calls,
+                   worst->trace, fault_names[worst->plan.kind], worst->plan.at,
+                   worst->plan.for_ever ? " and on" : "");
+        *worst = (struct worst){0};
+    }
+}
+
 static unsigned
 sweep(const struct workload *workload, bool is_long)
 {
@@ -681,6 +770,7 @@ sweep(const struct workload *workload, bool is_long)
         }
     }
     printf("\n");
+    worst_print();
     return bad;
 }
 
@@ -707,10 +797,7 @@ main(int count, char **names)
     for (unsigned i = 0; i < COUNT_OF(workloads); i++)
         if (is_wanted(workloads[i].name, count, names))
             bad += sweep(&workloads[i], is_long);
-    printf("%u runs, %u calls failed, %u requests refused, %u runs wrong, %u s; at most",
-           tally->runs, tally->faults, tally->refusals, bad, (unsigned)(time(NULL) - start));
-    for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
-        printf(" %u", tally->worst_of[kind]);
-    printf(" calls for a refusal, by kind\n");
+    printf("%u runs, %u calls failed, %u requests refused, %u runs wrong, %u s\n", tally->runs,
+           tally->faults, tally->refusals, bad, (unsigned)(time(NULL) - start));
     return bad != 0;
 }

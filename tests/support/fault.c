@@ -35,7 +35,10 @@ static const int numbers[FAULT_KINDS] = {SYS_mmap,    SYS_munmap, SYS_mprotect,
                                          SYS_madvise, SYS_mremap, SYS_membarrier};
 
 // Initial-exec: the handler must not allocate.
-static _Thread_local unsigned calls_here __attribute__((tls_model("initial-exec")));
+static _Thread_local struct {
+    unsigned calls;
+    char letters[FAULT_TRACE]; // of the last calls, by number
+} here __attribute__((tls_model("initial-exec")));
 
 static bool
 call_fails(unsigned kind)
@@ -57,9 +60,10 @@ on_sigsys(int signal_number, siginfo_t *info, void *raw)
     unsigned kind = 0;
     while (kind < FAULT_KINDS && numbers[kind] != info->si_syscall)
         kind++;
-    if (kind != FAULT_BARRIER && kind != FAULT_ADVISE)
-        calls_here++;
-    if (call_fails(kind)) {
+    bool fails = call_fails(kind);
+    if (kind != FAULT_BARRIER)
+        here.letters[here.calls++ % FAULT_TRACE] = (fails ? "MUPAR" : "mupar")[kind];
+    if (fails) {
         atomic_fetch_add(&fault.failed, 1);
         registers[REG_RAX] = -fault.plan.error;
     } else {
@@ -145,7 +149,17 @@ fault_install(const void *symbol)
 unsigned
 fault_calls_here(void)
 {
-    return calls_here;
+    return here.calls;
+}
+
+void
+fault_trace(unsigned since, char *text, size_t size_bytes)
+{
+    unsigned count = here.calls - since < FAULT_TRACE ? here.calls - since : FAULT_TRACE;
+    size_t length = 0;
+    for (; count > 0 && length + 1 < size_bytes; count--)
+        text[length++] = here.letters[(here.calls - count) % FAULT_TRACE];
+    text[length] = 0;
 }
 
 #else // no way yet to make the call for the library
@@ -161,6 +175,13 @@ unsigned
 fault_calls_here(void)
 {
     return 0;
+}
+
+void
+fault_trace(unsigned since, char *text, size_t size_bytes)
+{
+    (void)since, (void)size_bytes;
+    text[0] = 0;
 }
 
 #endif

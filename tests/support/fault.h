@@ -14,6 +14,7 @@
 #define HH_TESTS_SUPPORT_FAULT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum fault_kind {
     FAULT_MAP,
@@ -42,7 +43,11 @@ void fault_disarm(void);
 // Calls of a kind since the last fault_arm; calls failed since then.
 unsigned fault_seen(enum fault_kind kind);
 unsigned fault_failed(void);
-// Calls that map, unmap, move or protect memory, on this thread, ever.
+// Calls that map, unmap, protect, advise or move memory, on this thread, ever.
 unsigned fault_calls_here(void);
+// Which they were since a number of calls, a letter each: (m)map, m(u)nmap, m(p)rotect, m(a)dvise,
+// m(r)emap; capitals failed. The last FAULT_TRACE of them at most, size_bytes with the end.
+enum { FAULT_TRACE = 63 };
+void fault_trace(unsigned since, char *text, size_t size_bytes);
 
 #endif
