@@ -135,9 +135,8 @@ HH_SLOW static void *
 malloc_without_record(size_t size_bytes)
 {
     bool fresh;
-    hhi_process_up();
     // relaxed: set by the start of the process, if at all.
-    if (hh_load_relaxed(&hhi_threads_borrow) != 0)
+    if (!hhi_process_up() || hh_load_relaxed(&hhi_threads_borrow) != 0)
         return NULL;
     return block_take(&hhi_default_heap, size_bytes, HHI_LEVEL_TASK, &fresh);
 }

@@ -481,8 +481,7 @@ hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char
                 struct hh_heap **out)
 {
     *out = NULL;
-    hhi_process_up();
-    if (hhi_window.base == 0)
+    if (!hhi_process_up())
         return HH_E_NO_MEMORY;
     hh_status status = (flags & HHI_HEAP_EXECUTABLE) != 0 ? executable_pages_ask() : HH_OK;
     if (status != HH_OK)

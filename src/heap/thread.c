@@ -324,8 +324,7 @@ hhi_thread_get(void)
             self->borrowed++; // a call within a call: libc allocates when a thread is started
         return self;
     }
-    hhi_process_up();
-    if (hhi_window.base == 0)
+    if (!hhi_process_up())
         return NULL;
     struct hhi_thread *thread = hhi_orphan_take();
     if (thread == NULL)

@@ -220,10 +220,10 @@ extern struct hh_heap hhi_default_heap;
 extern _Atomic uint8_t hhi_threads_borrow;
 
 /*
- * What the process layer supplies: bring the library up (once, idempotent), and remember a thread's
- * record so that hhi_thread_exit is called with it when the thread ends.
+ * What the process layer supplies: bring the library up (once, idempotent; false without memory), and
+ * remember a thread's record so that hhi_thread_exit is called with it when the thread ends.
  */
-extern void (*const hhi_process_up)(void);
+extern bool (*const hhi_process_up)(void);
 extern bool (*const hhi_process_watch_thread)(struct hhi_thread *thread);
 
 static inline bool

@@ -210,6 +210,6 @@ hh_check_blocks(void)
 hh_status
 hh_set_sampling(uint32_t every)
 {
-    hhi_process_up(); // reads the option first, which would win if it came later
+    (void)hhi_process_up(); // reads the option first, which would win if it came later
     return hhi_sample_start(every) ? HH_OK : HH_E_NO_MEMORY;
 }

@@ -134,7 +134,7 @@ trace_fork_child(void)
 __attribute__((constructor(101))) static void
 trace_construct(void)
 {
-    hhi_process_start();
+    (void)hhi_process_start();
     if (hhi_trace_on())
         pthread_atfork(trace_fork_prepare, trace_fork_parent, trace_fork_child);
 }

@@ -23,11 +23,12 @@
 static struct {
     struct hhi_lock lock;
     _Atomic uint32_t up; // 1: everything below is ready       [PR-1]
+    bool prepared;       // under the lock: all but the window
     pthread_key_t thread_key;
     bool thread_key_made;
 } process HH_START_STATE;
 
-void (*const hhi_process_up)(void) = hhi_process_start;
+bool (*const hhi_process_up)(void) = hhi_process_start;
 
 static void
 thread_key_ended(void *thread)
@@ -61,27 +62,35 @@ process_fork(enum hhi_fork_step step)
     hhi_lock_fork(&process.lock, step);
 }
 
-void
+// Once: what the program has set since is not set anew when a start without a window is tried again.
+static void
+process_prepare(void)
+{
+    process.prepared = true;
+    hhi_options_init();
+    hhi_process_options_read();
+    hhi_guard_init();
+    hhi_limit_set_purge(hhi_sweep_retained);
+    if (hhi_opt.soft_limit_bytes != 0 || hhi_opt.hard_limit_bytes != 0)
+        hhi_set_memory_limits(hhi_opt.soft_limit_bytes, hhi_opt.hard_limit_bytes);
+    process.thread_key_made = pthread_key_create(&process.thread_key, thread_key_ended) == 0;
+}
+
+bool
 hhi_process_start(void)
 {
     // order: acquire [PR-1] what the start has set up.
     if (hh_likely(hh_load_acquire(&process.up) != 0))
-        return;
+        return true;
     hhi_lock_enter(&process.lock);
     // relaxed: written under the lock.
-    if (hh_load_relaxed(&process.up) == 0) {
-        hhi_options_init();
-        hhi_process_options_read();
-        hhi_guard_init();
-        hhi_limit_set_purge(hhi_sweep_retained);
-        if (hhi_opt.soft_limit_bytes != 0 || hhi_opt.hard_limit_bytes != 0)
-            hhi_set_memory_limits(hhi_opt.soft_limit_bytes, hhi_opt.hard_limit_bytes);
-        // Once, though a start without a window is tried again: keys are few.
-        if (!process.thread_key_made)
-            process.thread_key_made =
-                pthread_key_create(&process.thread_key, thread_key_ended) == 0;
+    bool up = hh_load_relaxed(&process.up) != 0;
+    if (!up) {
+        if (!process.prepared)
+            process_prepare();
         // Without a window every allocation is refused; the next one tries again.
-        if (hhi_window_init()) {
+        up = hhi_window_init();
+        if (up) {
             hhi_slab_init();
             if (hhi_opt.sample != 0)
                 hhi_sample_start(hhi_opt.sample); // without memory for it: not sampled
@@ -90,6 +99,7 @@ hhi_process_start(void)
         }
     }
     hhi_lock_leave(&process.lock);
+    return up;
 }
 
 /*
@@ -138,7 +148,7 @@ fork_child(void)
 __attribute__((constructor(101))) static void
 process_construct(void)
 {
-    hhi_process_start();
+    (void)hhi_process_start();
     pthread_atfork(fork_prepare, fork_parent, fork_child); // allocates: not in hhi_process_start
 }
 

@@ -10,18 +10,20 @@
 #ifndef HHI_PROCESS_PROCESS_H
 #define HHI_PROCESS_PROCESS_H
 
+#include <stdbool.h>
+
 #include "base/compiler.h"
 
 /*
  * Bring the library up. Idempotent; called by the first use and by a constructor. May run before
  * libc is initialised (the dynamic loader's first malloc), so it uses nothing of libc that
- * allocates or locks.
+ * allocates or locks. False: the system has not the memory; the next call tries again.
  */
-void hhi_process_start(void);
+bool hhi_process_start(void);
 
 /*
- * Called by the start when the options are known and no thread has a record yet; again if the start
- * failed and is tried again. The library's does nothing; the drop-in's begins a trace.
+ * Called by the start, once, when the options are known and no thread has a record yet. The library's
+ * does nothing; the drop-in's begins a trace.
  */
 void hhi_process_options_read(void);
 

@@ -35,7 +35,7 @@ _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 _Atomic uint64_t hhi_guard_epoch;
 bool hhi_guard_asymmetric;
 _Atomic size_t hhi_growth_bytes;
-void (*const hhi_process_up)(void) = NULL;
+bool (*const hhi_process_up)(void) = NULL;
 bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 

@@ -62,7 +62,7 @@ _Atomic size_t hhi_growth_bytes;
 _Atomic uint8_t hhi_threads_borrow;
 __thread struct hhi_thread *hhi_self;
 const struct hhi_thread hhi_thread_none, hhi_thread_dead;
-void (*const hhi_process_up)(void) = NULL;
+bool (*const hhi_process_up)(void) = NULL;
 bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 

@@ -146,7 +146,7 @@ _Atomic uint8_t hhi_threads_borrow;
 _Atomic size_t hhi_growth_bytes;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
-void (*const hhi_process_up)(void) = NULL;
+bool (*const hhi_process_up)(void) = NULL;
 bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 

@@ -85,7 +85,7 @@ proof_key_create(pthread_key_t *key, void (*ended)(void *))
 static void *
 user(void *arg)
 {
-    hhi_process_start();
+    assert(hhi_process_start());
     assert(set_up == 1);
     return arg;
 }

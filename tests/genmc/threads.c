@@ -50,7 +50,7 @@ size_t hhi_slab_limit_bytes;
 struct hhi_cache hhi_cache_none;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 _Atomic uint64_t hhi_guard_epoch;
-void (*const hhi_process_up)(void) = NULL;
+bool (*const hhi_process_up)(void) = NULL;
 bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
 #endif
 
