@@ -31,14 +31,16 @@ static struct {
     uint64_t serials;
     uint32_t large_guards; // large blocks with a range without access
     struct hhi_checked_slab *spare[HHI_CLASSES + 1];
+    struct hhi_slab *closed; // large runs of ended heaps, to which the kernel would give no access
 } checked;
 
 // ---- Start --------------------------------------------------------------------------------------
 
-static void
+static bool
 checked_start_slow(void)
 {
-    hhi_process_up();
+    if (!hhi_process_up())
+        return false; // the next call tries again
     hhi_lock_enter(&hhi_checked_lock);
     // relaxed: written under the lock.
     bool first = hh_load_relaxed(&checked_started) == 0;
@@ -53,14 +55,15 @@ checked_start_slow(void)
     hhi_lock_leave(&hhi_checked_lock);
     if (first)
         hhi_sample_start(hhi_opt.sample != 0 ? hhi_opt.sample : CHECKED_SAMPLE_EVERY);
+    return true;
 }
 
-static void
+// False: there is no block yet, and none to be had.
+static bool
 checked_start(void)
 {
     // order: acquire [CK-1] canary, seed, quarantine.
-    if (hh_unlikely(hh_load_acquire(&checked_started) == 0))
-        checked_start_slow();
+    return hh_likely(hh_load_acquire(&checked_started) != 0) || checked_start_slow();
 }
 
 // splitmix64.
@@ -205,10 +208,42 @@ list_remove_locked(struct hhi_slab *slab)
     owner->list = HHI_CHECKED_NOWHERE;
 }
 
+// Access to a large block's run for whoever gets its pages next. False: the kernel refuses.
+static bool
+run_open_locked(const struct hhi_slab *slab)
+{
+    // relaxed (both): fixed while carved.
+    bool executable = (hh_load_relaxed(&slab->flags) & HHI_SLAB_EXECUTABLE) != 0;
+    if (hhi_os_commit((void *)hhi_slab_base(slab), hh_load_relaxed(&slab->block_bytes),
+                      executable) != 0)
+        return false;
+    checked.large_guards--;
+    return true;
+}
+
+// Retire the runs that a heap's end could not, as far as the kernel gives access now.
+static void
+checked_retire_closed(void)
+{
+    for (;;) {
+        hhi_lock_enter(&hhi_checked_lock);
+        struct hhi_slab *slab = checked.closed;
+        if (slab != NULL && run_open_locked(slab))
+            checked.closed = slab->next;
+        else
+            slab = NULL;
+        hhi_lock_leave(&hhi_checked_lock);
+        if (slab == NULL)
+            return;
+        hhi_slab_retire_large(slab);
+    }
+}
+
 // Retire what has become empty, of this heap and of the default one (C4).
 static void
 checked_retire_ended(struct hh_heap *heap)
 {
+    checked_retire_closed();
     for (;;) {
         hhi_lock_enter(&hhi_checked_lock);
         struct hhi_slab *slab = heap->tracked[HHI_CLASS_NONE];
@@ -229,25 +264,28 @@ checked_retire_ended(struct hh_heap *heap)
     }
 }
 
-void
+bool
 hhi_debug_forget_locked(struct hhi_slab *slab)
 {
+    bool open = true;
     hhi_lock_enter(&hhi_checked_lock);
     if (slab->records != NULL) {
-        struct hhi_checked_record *record = &checked_owner(slab)->records[0];
-        // relaxed (all): fixed while carved.
+        // relaxed: fixed while carved.
         bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
-        bool executable = (hh_load_relaxed(&slab->flags) & HHI_SLAB_EXECUTABLE) != 0;
-        // Others get the pages next. They were accessible before, so the kernel owes nothing new.
-        if (large && record->guarded) {
-            HH_CHECK(hhi_os_commit((void *)hhi_slab_base(slab), hh_load_relaxed(&slab->block_bytes),
-                                   executable) == 0);
-            checked.large_guards--;
-        }
+        // Pages at rest are not counted as data (RLIMIT_DATA), so there may be no room for them now.
+        open = !large || !checked_owner(slab)->records[0].guarded || run_open_locked(slab);
         list_remove_locked(slab);
         owner_give_locked(slab);
     }
+    if (!open) {
+        // relaxed (both): questions about its addresses find a block that has ended, of either heap.
+        hh_store_relaxed(&slab->large_live, 0);
+        hh_store_relaxed(&slab->heap, &hhi_default_heap);
+        slab->next = checked.closed;
+        checked.closed = slab;
+    }
     hhi_lock_leave(&hhi_checked_lock);
+    return open;
 }
 
 // ---- Blocks of slabs ----------------------------------------------------------------------------
@@ -362,14 +400,11 @@ large_guard_locked(const struct hhi_checked_place *place)
 static bool
 large_open_locked(const struct hhi_checked_place *place)
 {
-    // relaxed: fixed while carved.
-    bool executable = (hh_load_relaxed(&place->slab->flags) & HHI_SLAB_EXECUTABLE) != 0;
     if (!place->record->guarded)
         return true;
-    if (hhi_os_commit((void *)place->base, place->slot_bytes, executable) != 0)
+    if (!run_open_locked(place->slab))
         return false;
     place->record->guarded = false;
-    checked.large_guards--;
     return true;
 }
 
@@ -488,9 +523,8 @@ quarantine_give_up(struct hh_heap *heap)
 void *
 hhi_checked_take(struct hhi_checked_request *request)
 {
-    checked_start();
     request->frame = __builtin_frame_address(0);
-    if (request->size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES ||
+    if (!checked_start() || request->size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES ||
         request->alignment_bytes > (size_t)1 << 30)
         return NULL;
     void *block = sampled_take(request);
@@ -631,7 +665,7 @@ hhi_refusal
 hhi_checked_end(struct hh_heap *heap, void *block, const struct hhi_checked_claim *claim,
                 const char *function)
 {
-    checked_start();
+    (void)checked_start();
     if (hhi_sample_contains(block)) {
         hh_block_info info;
         hhi_refusal refusal = hhi_heap_judge(heap, block, &info);

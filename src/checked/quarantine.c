@@ -10,7 +10,11 @@
 #include "checked/checked.h"
 #include "os/os.h"
 
-enum { QUARANTINE_ENTRIES = 1 << 17 };
+enum {
+    QUARANTINE_ENTRIES = 1 << 17,
+    QUARANTINE_TRY_EVERY =
+        256, // freed blocks: how often a list that was not to be had is asked for
+};
 
 struct quarantine_entry {
     uintptr_t base;
@@ -21,17 +25,29 @@ struct quarantine_entry {
 // Under hhi_checked_lock.
 static struct {
     struct quarantine_entry *ring; // NULL: nothing rests
+    unsigned missed;               // blocks that did not rest for want of it
     size_t first, count;
     size_t bytes, budget_bytes;
 } quarantine;
 
+static bool
+quarantine_has_ring(void)
+{
+    if (hh_likely(quarantine.ring != NULL))
+        return true;
+    if (quarantine.missed++ % QUARANTINE_TRY_EVERY != 0)
+        return false;
+    size_t ring_bytes = QUARANTINE_ENTRIES * sizeof *quarantine.ring;
+    intptr_t ring = hhi_os_map_private(hh_align_up(ring_bytes, hhi_os_page_bytes()));
+    quarantine.ring = ring < 0 ? NULL : (struct quarantine_entry *)ring;
+    return ring >= 0;
+}
+
 void
 hhi_quarantine_start_locked(size_t budget_bytes)
 {
-    size_t ring_bytes = QUARANTINE_ENTRIES * sizeof *quarantine.ring;
-    intptr_t ring = hhi_os_map_private(hh_align_up(ring_bytes, hhi_os_page_bytes()));
     quarantine.budget_bytes = budget_bytes;
-    quarantine.ring = ring < 0 ? NULL : (struct quarantine_entry *)ring;
+    (void)quarantine_has_ring();
 }
 
 size_t
@@ -90,7 +106,7 @@ hhi_quarantine_put_locked(const struct hhi_checked_place *place,
     struct quarantine_entry entry = {place->base, place->record->serial, place->slot_bytes};
     if (quarantine.count == QUARANTINE_ENTRIES)
         quarantine_end_oldest(findings);
-    if (quarantine.ring != NULL && quarantine.count < QUARANTINE_ENTRIES)
+    if (quarantine_has_ring() && quarantine.count < QUARANTINE_ENTRIES)
         quarantine_append(entry);
     else
         hhi_checked_release_locked(place); // without a list; what is not released rests for ever

@@ -42,15 +42,16 @@ records_give(unsigned class_index, struct hhi_debug_record *records)
     hhi_lock_leave(&debug.lock);
 }
 
-void
+bool
 hhi_debug_forget_locked(struct hhi_slab *slab)
 {
     if (slab->records == NULL)
-        return;
+        return true;
     // relaxed (both): fixed while carved.
     bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
     records_give(large ? HHI_CLASSES : hh_load_relaxed(&slab->class_index), slab->records);
     slab->records = NULL;
+    return true;
 }
 
 // ---- Tracked slabs ------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ hhi_debug_free(struct hhi_slab *slab, uint32_t index)
         ended = --slab->credit == 0 && (slab->next != NULL || slab->previous != NULL);
         if (ended) {
             tracked_remove_locked(heap, slab, class_index);
-            hhi_debug_forget_locked(slab);
+            (void)hhi_debug_forget_locked(slab);
         }
     }
     hhi_lock_leave(&heap->lock);

@@ -285,7 +285,7 @@ hhi_heap_free_large_unnoted(struct hhi_slab *slab)
     size_t size_bytes = slab_bytes(slab);
     hhi_lock_enter(&heap->lock);
     runs_remove_locked(heap, slab);
-    hhi_debug_forget_locked(slab);
+    (void)hhi_debug_forget_locked(slab); // its pages have their access back
     hhi_lock_leave(&heap->lock);
     hhi_budget_discharge_heap(&heap->budget, size_bytes);
     hhi_slab_retire_large(slab);
@@ -551,8 +551,8 @@ heap_release_runs(struct hh_heap *heap)
     for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = next) {
         next = slab->heap_next;
         size_bytes += slab_bytes(slab);
-        hhi_debug_forget_locked(slab);
-        run_end(slab);
+        if (hhi_debug_forget_locked(slab))
+            run_end(slab);
     }
     heap->runs = NULL;
     lists_forget_locked(heap);
