@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "heap/growth.h"
+#include "heap/guests.h"
 #include "heap/inbox.h"
 #include "heap/kept_slabs.h"
 #include "heap/sample.h"
@@ -421,7 +422,7 @@ cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
         slab = cache_adopt_shared(cache, class_index);
     if (slab == NULL)
         slab = cache_adopt_orphaned(cache, class_index);
-    if (slab == NULL && cache->shared_use[class_index] == HHI_COARSE_BLOCKS)
+    if (slab == NULL && cache->shared_use[class_index] == HHI_CLASS_OWN)
         slab = cache_carve(cache, class_index, level);
     return slab;
 }
@@ -442,6 +443,7 @@ bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
     struct hhi_slab *slab = bin->slab;
+    hhi_guests_leave(cache, class_index);
     while (slab == NULL || !bin_load(bin, slab)) {
         if (slab != NULL)
             slab_becomes_full(slab);
@@ -457,8 +459,8 @@ bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
 }
 
 /*
- * A class has no slab: it is new, and a coarser one serves its first blocks; or there is no memory
- * for a slab, and a coarser one may still have a block.
+ * A class has no slab: it is new, and a coarser one serves its first blocks, or has it as a guest; or there
+ * is no memory for a slab, and a coarser one may still have a block.
  */
 HH_NOINLINE static void *
 cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
@@ -466,13 +468,15 @@ cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
     unsigned coarse = hhi_class_coarse(class_index);
     struct hhi_bin *bin = &cache->bins[coarse];
     uint8_t *use = &cache->shared_use[class_index];
-    if (*use == HHI_COARSE_BLOCKS) {
+    if (*use == HHI_CLASS_OWN) {
         bool ready =
             coarse != class_index && (bin->head < HHI_LINK_END || bin_fill_carved(cache, coarse));
         return ready ? bin_take(bin) : NULL;
     }
-    if (coarse == class_index || *use >= HHI_COARSE_BYTES / hhi_class_bytes(class_index)) {
-        *use = HHI_COARSE_BLOCKS;
+    if (hhi_guest_enter(cache, class_index))
+        return bin_take(&cache->bins[class_index]);
+    if (coarse == class_index || *use >= hhi_class_coarse_blocks(class_index)) {
+        *use = HHI_CLASS_OWN;
         return hhi_cache_refill(cache, class_index, level);
     }
     ++*use;
@@ -484,6 +488,12 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
     struct hhi_slab *slab = bin->slab;
+    if (hh_unlikely(cache->guests != 0) && slab != NULL && slab->freed == HHI_LINK_END) {
+        if (hhi_bin_is_guest(bin, class_index))
+            bin->slab = slab = NULL;
+        else
+            hhi_guests_leave(cache, class_index); // guests.h I2
+    }
     // Blocks that come back are warmer than blocks never used.
     if (slab != NULL && slab->freed == HHI_LINK_END) {
         // Here and not above: the refills that find freed blocks are many, and cost nothing more.
@@ -526,6 +536,11 @@ bin_unload(struct hhi_cache *cache, unsigned class_index)
     struct hhi_slab *slab = bin->slab;
     if (slab == NULL)
         return;
+    if (hhi_bin_is_guest(bin, class_index)) {
+        hhi_guest_leave(bin);
+        return;
+    }
+    hhi_guests_leave(cache, class_index);
     slab->head = bin->head;
     bin->head = HHI_LINK_END;
     bin->slab = NULL;
@@ -664,6 +679,7 @@ lists_reset(struct hhi_cache *cache)
     }
     hhi_kept_forget(cache);
     hhi_inbox_forget_arrived(cache);
+    cache->guests = 0;
     cache->partial_bytes = 0;
     cache->shared_all = false;
 }
@@ -786,10 +802,15 @@ hhi_cache_check(struct hhi_cache *cache)
         struct hhi_bin *bin = &cache->bins[class_index];
         struct hhi_slab *current = bin->slab;
         HH_CHECK(current != NULL || bin->head == HHI_LINK_END); // I1
-        if (current != NULL) {
+        if (current != NULL && hhi_bin_is_guest(bin, class_index)) {
+            HH_CHECK(current == cache->bins[hhi_class_coarse(class_index)].slab); // guests.h I1
+        } else if (current != NULL) {
             HH_CHECK(current->state == HHI_SLAB_CURRENT && slab_owner(current) == cache); // I2
             HH_CHECK(current->head == HHI_LINK_END);
-            hhi_slab_check(current, bin->head);
+            uint32_t heads[1 + HHI_GUESTS_MOST];
+            heads[0] = bin->head;
+            hhi_slab_check_lists(current, heads,
+                                 1 + hhi_guests_lists(cache, class_index, heads + 1));
         }
         for (struct hhi_slab *slab = cache->partial[class_index]; slab != NULL; slab = slab->next) {
             HH_CHECK(slab->state == HHI_SLAB_PARTIAL && slab_owner(slab) == cache); // I2

@@ -11,7 +11,8 @@
  *                 guard     for guarded sections
  *
  *   hhi_cache
- *     bins[class]      the current slab's list to take from, and what turns a number into an address
+ *     bins[class]      the current slab's list to take from, and what turns a number into an address;
+ *                      of a class with few live blocks a list in a coarser one's (heap/guests.h)
  *     partial[class]   slabs with free blocks
  *     kept             empty slabs held back for a while (kept_slabs.h)
  *     inbox, arrived   slabs in which other threads have freed blocks (heap/inbox.h)
@@ -87,10 +88,11 @@ struct hhi_cache {
     // Of classes below class_limit [I4].
     struct hhi_bin *bins;
     struct hhi_slab **partial;
-    uint8_t *shared_use; // blocks that a coarser class served for this one
+    uint8_t *shared_use; // blocks that a coarser class served for this one, or HHI_CLASS_OWN
     _Atomic uint32_t class_limit;
     bool shared_all;              // nothing was taken from a slab since all were shared
     uint8_t stale_class;          // where the search for stale slabs goes on
+    uint8_t guests;               // bits of classes whose slab may have guests (guests.h)
     size_t partial_bytes;         // size of the slabs in partial
     struct hhi_lock arrival_lock; // tried, never waited for (heap/inbox.h)
     // Under arrival_lock: the last of each ring, of the classes that are equal under the mask.

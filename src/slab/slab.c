@@ -67,7 +67,9 @@ hhi_slab_extend(struct hhi_slab *slab)
     uint32_t first = slab->init;
     // relaxed (both): fixed while carved.
     uint32_t end = hh_load_relaxed(&slab->block_count);
-    uint32_t most = HHI_EXTEND_BYTES / (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    uint32_t block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    bool is_short = first == 0 && block_bytes <= HHI_SMALL_MAX_BYTES;
+    uint32_t most = (is_short ? HHI_EXTEND_FIRST_BYTES : HHI_EXTEND_BYTES) / block_bytes;
     if (most > HHI_EXTEND_BLOCKS)
         most = HHI_EXTEND_BLOCKS;
     if (end - first > most)
@@ -315,9 +317,9 @@ list_check(struct hhi_slab *slab, uint32_t head)
 }
 
 void
-hhi_slab_check(struct hhi_slab *slab, uint32_t head)
+hhi_slab_check_lists(struct hhi_slab *slab, const uint32_t *heads, unsigned head_count)
 {
-    uint32_t remote = 0, live = 0;
+    uint32_t remote = 0, live = 0, listed = list_check(slab, slab->freed);
     // relaxed: fixed while carved.
     uint32_t count = hh_load_relaxed(&slab->block_count);
     for (uint32_t index = 0; index <= count; index++) {
@@ -326,6 +328,7 @@ hhi_slab_check(struct hhi_slab *slab, uint32_t head)
         remote += link == HHI_LINK_REMOTE;
         HH_CHECK(index < slab->init || (link != HHI_LINK_LIVE && link != HHI_LINK_REMOTE)); // I3
     }
-    HH_CHECK(list_check(slab, head) + list_check(slab, slab->freed) + live + remote ==
-             slab->init); // I2
+    for (unsigned each = 0; each < head_count; each++)
+        listed += list_check(slab, heads[each]);
+    HH_CHECK(listed + live + remote == slab->init); // I2
 }

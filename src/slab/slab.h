@@ -138,6 +138,7 @@ enum {
      */
     HHI_EXTEND_BLOCKS = 64,
     HHI_EXTEND_BYTES = 8 * 1024,
+    HHI_EXTEND_FIRST_BYTES = 4 * 1024, // of small blocks the first time: many slabs never need more
 };
 
 struct hh_heap;
@@ -338,8 +339,13 @@ size_t hhi_slab_purge_owned(struct hhi_slab *slab);
 // open in which the owner collects. The owner may run.
 size_t hhi_slab_purge_remote(struct hhi_slab *slab);
 
-// Check I2 and I3 of an owned slab whose list to take from starts at head; traps when broken.
-void hhi_slab_check(struct hhi_slab *slab, uint32_t head);
+// Check I2 and I3 of an owned slab whose lists to take from start at heads; traps when broken.
+void hhi_slab_check_lists(struct hhi_slab *slab, const uint32_t *heads, unsigned count);
+static inline void
+hhi_slab_check(struct hhi_slab *slab, uint32_t head)
+{
+    hhi_slab_check_lists(slab, &head, 1);
+}
 
 // Release what has been in limbo long enough; force = try now. Returns granules released.
 uint32_t hhi_limbo_advance(bool force);

@@ -22,6 +22,7 @@
 #define hhi_meta_alloc proof_meta_alloc
 #define hhi_kept_forget proof_kept_forget
 #define hhi_inbox_forget_arrived proof_forget_arrived
+#include "heap/guests.c"
 #include "heap/thread_cache.c"
 
 #include "heap/thread.c"

@@ -129,6 +129,7 @@ hhi_slab_is_idle(struct hhi_slab *asked)
 #include "slab/slab.c"
 #endif
 
+#include "heap/guests.c"
 #include "heap/thread_cache.c"
 
 #include "heap/inbox.c"
