@@ -28,9 +28,17 @@ struct hhi_rcu_library {
 };
 
 /*
- * Called by the reclaimer, once, inside the gate that keeps forks out. False: liburcu is not there.
+ * Called by the reclaimer, inside the gate that keeps forks out, until it succeeds. False: liburcu is not there,
+ * or not to be had for want of memory or of a key; said once.
  * May allocate, load a library and take the dynamic linker's locks.
  */
 bool hhi_rcu_library_open(struct hhi_rcu_library *library);
+
+/*
+ * Called by the reclaimer before it registers its records. liburcu ends the process when it gets no memory
+ * then, so this takes what that needs, and more, and gives it back. False: it is not to be had now. After true
+ * only another thread can be in the way, that takes the last of the memory in this moment.
+ */
+bool hhi_rcu_library_has_memory(void);
 
 #endif

@@ -31,6 +31,7 @@ enum {
     RCU_WAKE_COUNT = 512,    // retired records before the reclaimer is woken
     RCU_PASS_MS = 2,         // between passes
     RCU_IDLE_PASSES = 50,    // without work before the reclaimer sleeps until it is woken
+    RCU_RETRY_MS = 100,      // before liburcu is asked again for what could not be had
     RCU_FORK_WAIT_MS = 1000,
 };
 
@@ -291,8 +292,7 @@ gate_leave(void)
  * Register the records readers borrow. urcu_bp_register hangs a record on the thread; taking it off
  * again by clearing the thread's pointer leaves it registered for ever. The thread keeps the last
  * one, which is not in the table, so that liburcu's exit handler ends that one only.
- * liburcu ends the process when it gets no memory (some 50 KiB here); this thread's stack, many
- * times that, has just been mapped. False: there is no library, and never will be.
+ * False: there is no library, or no memory for it to ask for; what is retired waits.
  */
 static bool
 records_register(void)
@@ -301,15 +301,15 @@ records_register(void)
     if (hh_load_relaxed(&rcu.record_count) != 0)
         return true;
     gate_enter(GATE_GRACE, UINT32_MAX);
-    bool opened = hhi_rcu_library_open(&rcu.urcu);
-    for (int i = 0; opened && i <= RCU_RECORDS; i++) {
+    bool ready = hhi_rcu_library_open(&rcu.urcu) && hhi_rcu_library_has_memory();
+    for (int i = 0; ready && i <= RCU_RECORDS; i++) {
         *rcu.urcu.reader = NULL;
         rcu.urcu.register_thread();
         if (i < RCU_RECORDS)
             rcu.records[i] = record_counter(*rcu.urcu.reader);
     }
     gate_leave();
-    if (!opened)
+    if (!ready)
         return false;
     // order: release [RCU-4] publishes the library and the records.
     hh_store_release(&rcu.record_count, RCU_RECORDS);
@@ -401,14 +401,12 @@ static void *
 reclaimer_main(void *unused)
 {
     (void)unused;
-    if (!records_register()) {
-        // relaxed: who sees it late wakes nobody, and nothing else.
-        hh_store_relaxed(&rcu.lost, true);
-        return NULL;
-    }
     for (unsigned idle = 0;;) {
-        idle = reclaimer_pass() ? 0 : idle + 1;
-        if (idle < RCU_IDLE_PASSES) {
+        bool registered = records_register();
+        idle = registered && reclaimer_pass() ? 0 : idle + 1;
+        if (!registered) {
+            nap(RCU_RETRY_MS);
+        } else if (idle < RCU_IDLE_PASSES) {
             nap(RCU_PASS_MS);
             continue;
         }

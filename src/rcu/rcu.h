@@ -51,8 +51,8 @@
  *
  * Progress: enter and leave are wait-free (a bounded number of steps) and async-signal-safe; take,
  * put are wait-free; retire is lock-free.
- * Failure: take gives NULL when there is no memory. Without threads or liburcu nothing is
- * reclaimed, which costs memory (counted) and nothing else.
+ * Failure: take gives NULL when there is no memory. Without threads or liburcu, or memory for it, nothing is
+ * reclaimed until it is to be had, which costs memory (counted) and nothing else.
  * Source: contract GEN-8; ADR-0005; model in tests/models/rcu_sections.pml.
  */
 #ifndef HHI_RCU_RCU_H

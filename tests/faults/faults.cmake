@@ -42,6 +42,24 @@ if(src/host/host_memory_manager.c IN_LIST host_sources)
     # Its threads are counted: without the sweeper, which is none of the manager's.
     hh_test_properties(faults.start_manager TIMEOUT 240 ENV "HOSTHEAP_OPTIONS=background:off")
 endif()
+
+# liburcu must not be asked for what it ends the process without.
+function(hh_reclaimer_test name library)
+    hh_start_program(faults_${name} faults/faults_reclaimer.c)
+    target_link_libraries(faults_${name} PRIVATE ${library})
+    add_test(NAME faults.${name} COMMAND faults_${name})
+    hh_test_properties(faults.${name} TIMEOUT 240)
+endfunction()
+
+if(src/host/host_memory_manager.c IN_LIST host_sources)
+    hh_reclaimer_test(reclaimer hostheap)
+    if(HOSTHEAP_DROPIN)
+        hh_reclaimer_test(reclaimer_dropin hostheap_malloc)
+        add_test(NAME faults.reclaimer_no_keys COMMAND faults_reclaimer_dropin nokeys)
+        hh_test_properties(faults.reclaimer_no_keys TIMEOUT 240)
+    endif()
+endif()
+
 if(HOSTHEAP_DROPIN)
     hh_start_program(faults_start_plain faults/start_plain.c)
     add_dependencies(faults_start_plain hostheap_malloc hostheap_malloc_checked)

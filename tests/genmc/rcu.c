@@ -83,6 +83,7 @@ proof_sem_post(void)
 #define hhi_meta_alloc proof_meta_alloc
 #include "rcu/library_linked.c"
 #include "rcu/rcu.h"
+#define hhi_rcu_library_has_memory() true
 #define pthread_create(thread, attributes, run, arg) ((void)(run), (void)(thread), proof_create())
 #define pthread_attr_init(attributes) ((void)(attributes))
 #define pthread_attr_destroy(attributes) ((void)(attributes))
