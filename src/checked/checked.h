@@ -26,7 +26,7 @@
  *   C3  slab->records is set under the lock, and cleared under it before the run is retired: who
  *       holds the lock and sees records may use the slab.
  *   C4  a run is retired only by a thread inside a call on its heap, or on any heap if it is the
- *       default one's: the end of a heap excludes such calls.
+ *       default one's, or while the sweeper is kept out: the end of a heap excludes all of these.
  *
  * Thread rules: one lock (rank: limbo) around everything; never held while a run is carved or retired,
  * nor while a finding is raised.
@@ -61,7 +61,7 @@ struct hhi_checked_record {
     uint8_t alignment_log2; // asked for; 0: none
     bool known;             // file and line were given
     bool damaged;           // found, and told
-    bool guarded;           // a large block: what lies behind has no access
+    bool guarded;           // a large block: some of its run may have no access
 };
 
 enum hhi_checked_list { HHI_CHECKED_NOWHERE, HHI_CHECKED_TRACKED, HHI_CHECKED_ENDED };
@@ -142,6 +142,9 @@ void hhi_quarantine_put_locked(const struct hhi_checked_place *place,
                                struct hhi_checked_findings *findings);
 // Under the lock: end the rest of the oldest until what rests is within budget_bytes.
 void hhi_quarantine_shrink_locked(size_t budget_bytes, struct hhi_checked_findings *findings);
+// Under the lock: end the rest of all. Large blocks whose pages the system refuses rest on; it is asked until
+// it refuses one. False: there were too many findings, call it again.
+bool hhi_quarantine_empty_locked(struct hhi_checked_findings *findings);
 // Under the lock, at the start.
 void hhi_quarantine_start_locked(size_t budget_bytes);
 size_t hhi_quarantine_budget(void);

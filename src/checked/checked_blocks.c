@@ -9,6 +9,7 @@
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
 #include "heap/sample.h"
+#include "heap/sweep.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
 #include "os/os.h"
@@ -239,11 +240,10 @@ checked_retire_closed(void)
     }
 }
 
-// Retire what has become empty, of this heap and of the default one (C4).
+// Retire what has become empty of a heap (C4).
 static void
-checked_retire_ended(struct hh_heap *heap)
+heap_retire_ended(struct hh_heap *heap)
 {
-    checked_retire_closed();
     for (;;) {
         hhi_lock_enter(&hhi_checked_lock);
         struct hhi_slab *slab = heap->tracked[HHI_CLASS_NONE];
@@ -252,16 +252,35 @@ checked_retire_ended(struct hh_heap *heap)
             owner_give_locked(slab);
         }
         hhi_lock_leave(&hhi_checked_lock);
-        if (slab == NULL && heap == &hhi_default_heap)
+        if (slab == NULL)
             return;
         // relaxed: fixed while carved.
-        if (slab == NULL)
-            heap = &hhi_default_heap;
-        else if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE)
+        if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE)
             hhi_heap_free_large(slab);
         else
             hhi_heap_retire_slab(slab); // it has no owner, its token was never given
     }
+}
+
+// Of this heap and of the default one.
+static void
+checked_retire_ended(struct hh_heap *heap)
+{
+    checked_retire_closed();
+    heap_retire_ended(heap);
+    if (heap != &hhi_default_heap)
+        heap_retire_ended(&hhi_default_heap);
+}
+
+// Of all heaps: one that is not used now may have what another asks for.
+static void
+checked_retire_all_ended(void)
+{
+    checked_retire_closed();
+    hhi_sweep_exclude(); // no heap leaves the list
+    for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap))
+        heap_retire_ended(heap);
+    hhi_sweep_admit();
 }
 
 bool
@@ -382,17 +401,26 @@ large_guard_at(size_t size_bytes)
     return hh_align_up(size_bytes == 0 ? 1 : size_bytes, hhi_os_page_bytes());
 }
 
+// Take access from a part of a large block's run. What the kernel refuses may have been done in part, so
+// the run is to be opened in either case. False: refused, or too many are guarded.
+static bool
+large_close_locked(const struct hhi_checked_place *place, uintptr_t from, size_t size_bytes)
+{
+    if (!place->record->guarded) {
+        if (checked.large_guards == CHECKED_LARGE_GUARDS)
+            return false;
+        place->record->guarded = true;
+        checked.large_guards++;
+    }
+    return hhi_os_protect((void *)from, size_bytes, HHI_ACCESS_NONE) == 0;
+}
+
 // Canary behind a large block, no access behind that.
 static void
 large_guard_locked(const struct hhi_checked_place *place)
 {
     size_t guard_at = large_guard_at(place->record->size_bytes);
-    if (checked.large_guards < CHECKED_LARGE_GUARDS &&
-        hhi_os_protect((void *)(place->base + guard_at), place->slot_bytes - guard_at,
-                       HHI_ACCESS_NONE) == 0) {
-        place->record->guarded = true;
-        checked.large_guards++;
-    }
+    (void)large_close_locked(place, place->base + guard_at, place->slot_bytes - guard_at);
     hhi_canary_fill(place->base + place->record->size_bytes, place->base + guard_at);
 }
 
@@ -447,12 +475,8 @@ large_take(const struct hhi_checked_request *request)
 static void
 large_rest_locked(const struct hhi_checked_place *place)
 {
-    bool counted = place->record->guarded;
-    if ((counted || checked.large_guards < CHECKED_LARGE_GUARDS) &&
-        hhi_os_decommit((void *)place->base, place->slot_bytes) == 0 && !counted) {
-        place->record->guarded = true;
-        checked.large_guards++;
-    }
+    if (large_close_locked(place, place->base, place->slot_bytes))
+        (void)hhi_os_purge((void *)place->base, place->slot_bytes); // locked pages stay
 }
 
 // ---- Sampled blocks: no record here, see heap/sample.h ------------------------------------------
@@ -507,17 +531,17 @@ checked_take_once(const struct hhi_checked_request *request)
 
 // Everything that rests is let go: a request comes first.
 static void
-quarantine_give_up(struct hh_heap *heap)
+quarantine_give_up(void)
 {
-    struct hhi_checked_findings findings;
+    bool done;
     do {
-        findings = (struct hhi_checked_findings){.function = "malloc"};
+        struct hhi_checked_findings findings = {.function = "malloc"};
         hhi_lock_enter(&hhi_checked_lock);
-        hhi_quarantine_shrink_locked(0, &findings);
+        done = hhi_quarantine_empty_locked(&findings);
         hhi_lock_leave(&hhi_checked_lock);
         hhi_checked_raise(&findings);
-    } while (findings.count == HHI_CHECKED_FINDINGS);
-    checked_retire_ended(heap);
+    } while (!done);
+    checked_retire_all_ended();
 }
 
 void *
@@ -531,7 +555,7 @@ hhi_checked_take(struct hhi_checked_request *request)
     if (block == NULL)
         block = checked_take_once(request);
     if (block == NULL) {
-        quarantine_give_up(request->heap);
+        quarantine_give_up();
         block = checked_take_once(request);
     }
     return block;

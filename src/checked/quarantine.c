@@ -73,9 +73,10 @@ quarantine_append(struct quarantine_entry entry)
     quarantine.bytes += entry.bytes;
 }
 
-// End the rest of the oldest block. False: it has to rest on, since the system refuses its pages.
+// End the rest of the oldest block. False: it has to rest on, since the system refuses its pages, or would:
+// refused says that it has just refused others.
 static bool
-quarantine_end_oldest(struct hhi_checked_findings *findings)
+quarantine_end_oldest(struct hhi_checked_findings *findings, bool refused)
 {
     struct quarantine_entry entry = quarantine_oldest();
     struct hhi_checked_place place;
@@ -85,7 +86,7 @@ quarantine_end_oldest(struct hhi_checked_findings *findings)
     hhi_checked_verify_locked(&place, findings);
     if (place.record->damaged)
         return true;
-    if (hhi_checked_release_locked(&place))
+    if (!(refused && place.record->guarded) && hhi_checked_release_locked(&place))
         return true;
     quarantine_append(entry);
     return false;
@@ -95,8 +96,18 @@ void
 hhi_quarantine_shrink_locked(size_t budget_bytes, struct hhi_checked_findings *findings)
 {
     while (quarantine.bytes > budget_bytes && findings->count < HHI_CHECKED_FINDINGS)
-        if (!quarantine_end_oldest(findings))
+        if (!quarantine_end_oldest(findings, false))
             return;
+}
+
+bool
+hhi_quarantine_empty_locked(struct hhi_checked_findings *findings)
+{
+    bool refused = false;
+    size_t turns = quarantine.count;
+    for (; turns > 0 && findings->count < HHI_CHECKED_FINDINGS; turns--)
+        refused = !quarantine_end_oldest(findings, refused) || refused;
+    return turns == 0;
 }
 
 void
@@ -105,7 +116,7 @@ hhi_quarantine_put_locked(const struct hhi_checked_place *place,
 {
     struct quarantine_entry entry = {place->base, place->record->serial, place->slot_bytes};
     if (quarantine.count == QUARANTINE_ENTRIES)
-        quarantine_end_oldest(findings);
+        quarantine_end_oldest(findings, false);
     if (quarantine_has_ring() && quarantine.count < QUARANTINE_ENTRIES)
         quarantine_append(entry);
     else

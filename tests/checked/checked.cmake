@@ -45,6 +45,26 @@ hh_test_properties(checked.handler TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1000
 hh_command_test(checked.placement NEEDS hostheap_malloc_checked
     COMMAND /bin/sh ${checked_dir}/run_placement.sh ${checked_library} $<TARGET_FILE:checked_heap>)
 
+# While the kernel refuses. See faults_sweep for the filter.
+add_executable(checked_refused checked/checked_refused.c support/fault.c)
+target_include_directories(checked_refused PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
+    ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(checked_refused PRIVATE -fno-builtin)
+target_link_libraries(checked_refused PRIVATE ${CMAKE_DL_LIBS} hostheap_flags)
+foreach(part rest heap_end give_way)
+    hh_checked_test(refused_${part} checked_refused ${part})
+endforeach()
+hh_test_properties(checked.refused_rest TIMEOUT 120
+    ENV "HOSTHEAP_OPTIONS=background:off,quarantine:0,sample:1000000000")
+hh_test_properties(checked.refused_heap_end TIMEOUT 120
+    ENV "HOSTHEAP_OPTIONS=background:off,sample:1000000000")
+hh_test_properties(checked.refused_give_way TIMEOUT 120
+    ENV "HOSTHEAP_OPTIONS=background:off,quarantine:1g,hard_limit:32m,sample:1000000000")
+add_test(NAME checked.faults_sweep COMMAND ${CMAKE_COMMAND} -E env LD_PRELOAD=${checked_library}
+    $<TARGET_FILE:faults_faults_sweep>)
+hh_test_properties(checked.faults_sweep TIMEOUT 200
+    ENV "HOSTHEAP_OPTIONS=background:off" "HOSTHEAP_SWEEP_CALLS=any")
+
 # What holds of the drop-in holds here. Left out: what takes all memory there is in small blocks
 # (preload_exhaust), what relies on an address being used again at once, or on where a block lies.
 foreach(program family early fork)

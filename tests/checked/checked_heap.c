@@ -148,6 +148,23 @@ take_all(size_t size_bytes, void ***newest)
     return count;
 }
 
+// What rests belongs to a heap that is not used any more.
+static void
+limit_other_heap(void)
+{
+    static void *blocks[64];
+    size_t count = 0;
+    hh_heap *heap;
+    void **newest;
+    check(plain_hh_heap_create(NULL, &heap) == HH_OK);
+    while ((blocks[count] = plain_hh_heap_alloc(heap, 1000000)) != NULL)
+        count++;
+    while (count > 0)
+        check(plain_hh_heap_free(heap, blocks[--count]) == HH_OK);
+    check(take_all(1000000, &newest) > 42);
+    check(plain_hh_heap_destroy(heap) == HH_OK);
+}
+
 static void
 limit_main(void)
 {
@@ -163,6 +180,7 @@ limit_main(void)
             newest = next;
         }
     }
+    limit_other_heap();
 }
 
 // ---- Threads and forks --------------------------------------------------------------------------
