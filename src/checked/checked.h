@@ -132,8 +132,13 @@ struct hhi_checked_claim {
 hhi_refusal hhi_checked_end(struct hh_heap *heap, void *block,
                             const struct hhi_checked_claim *claim, const char *function);
 
-// Change a live block's size where it lies, if it is a large one that has the room. False: not done.
-bool hhi_checked_resize(const void *block, size_t size_bytes, const char *function);
+// Count a refused free of the heap. Returns refusal.
+hhi_refusal hhi_checked_refuse(struct hh_heap *heap, hhi_refusal refusal);
+
+// Change the size of the heap's live block where it lies, if it is a large one that has the room. False:
+// not done.
+bool hhi_checked_resize(const struct hh_heap *heap, const void *block, size_t size_bytes,
+                        const char *function);
 // Size asked for. address: of a live block. False: no record of it.
 bool hhi_checked_size(const void *block, size_t *size_bytes);
 

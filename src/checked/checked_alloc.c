@@ -130,7 +130,7 @@ resize_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned 
     if (size_bytes > hhi_slab_limit_bytes && size_bytes > old_bytes &&
         size_bytes < PTRDIFF_MAX / 2) {
         moved = hhi_heap_alloc(heap, size_bytes + size_bytes / 4, level);
-        if (moved != NULL && !hhi_checked_resize(moved, size_bytes, "realloc")) {
+        if (moved != NULL && !hhi_checked_resize(heap, moved, size_bytes, "realloc")) {
             hhi_heap_free(heap, moved);
             moved = NULL;
         }
@@ -147,9 +147,8 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
     *result = NULL;
     hhi_refusal refusal = hhi_heap_usable_size(heap, block, &old_bytes);
     if (refusal != 0)
-        // Counted, and told as any bad free is.
-        return hhi_checked_end(heap, block, NULL, "realloc");
-    if (hhi_checked_resize(block, size_bytes, "realloc")) {
+        return hhi_checked_refuse(heap, refusal);
+    if (hhi_checked_resize(heap, block, size_bytes, "realloc")) {
         *result = block;
         return 0;
     }

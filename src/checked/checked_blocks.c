@@ -481,10 +481,26 @@ large_rest_locked(const struct hhi_checked_place *place)
 
 // ---- Sampled blocks: no record here, see heap/sample.h ------------------------------------------
 
-static uintptr_t
-sampled_end(uintptr_t base, size_t size_bytes)
+// What a sampled block leaves of its page, on one side or both, is canary.
+static void
+sampled_fill(uintptr_t base, size_t size_bytes)
 {
-    return base + hh_align_up(size_bytes, HHI_ALIGNMENT_BYTES);
+    hhi_canary_fill(hh_align_down(base, hhi_os_page_bytes()), base);
+    hhi_canary_fill(base + size_bytes, hh_align_up(base + size_bytes, hhi_os_page_bytes()));
+}
+
+// Under no lock, but the page is nobody else's: whoever ends the block looks.
+static void
+sampled_look(void *findings, uintptr_t base, size_t size_bytes)
+{
+    uintptr_t page = hh_align_down(base, hhi_os_page_bytes());
+    uintptr_t first =
+        hhi_canary_check(base + size_bytes, hh_align_up(base + size_bytes, hhi_os_page_bytes()));
+    if (first != 0)
+        hhi_checked_add(findings, HH_BAD_OVERFLOW, base, first - base);
+    first = hhi_canary_check(page, base);
+    if (first != 0)
+        hhi_checked_add(findings, HH_BAD_UNDERFLOW, base, base - first);
 }
 
 static void *
@@ -495,22 +511,15 @@ sampled_take(const struct hhi_checked_request *request)
         return NULL;
     void *block = hhi_sample_take_bytes(request->heap, request->size_bytes);
     if (block != NULL)
-        hhi_canary_fill((uintptr_t)block + request->size_bytes,
-                        sampled_end((uintptr_t)block, request->size_bytes));
+        sampled_fill((uintptr_t)block, request->size_bytes);
     return block;
 }
 
 static hhi_refusal
-sampled_end_block(struct hh_heap *heap, void *block, const hh_block_info *info,
-                  const char *function)
+sampled_end_block(struct hh_heap *heap, void *block, const char *function)
 {
     struct hhi_checked_findings findings = {.function = function};
-    uintptr_t base = (uintptr_t)block;
-    uintptr_t first =
-        hhi_canary_check(base + info->size_bytes, sampled_end(base, info->size_bytes));
-    if (first != 0)
-        hhi_checked_add(&findings, HH_BAD_OVERFLOW, base, first - base);
-    hhi_refusal refusal = hhi_sample_free(heap, block);
+    hhi_refusal refusal = hhi_sample_free_looked(heap, block, sampled_look, &findings);
     hhi_checked_raise(&findings);
     return refusal;
 }
@@ -676,8 +685,8 @@ checked_end_locked(struct hh_heap *heap, void *block, const struct hhi_checked_c
     return 0;
 }
 
-static hhi_refusal
-checked_refuse(struct hh_heap *heap, hhi_refusal refusal)
+hhi_refusal
+hhi_checked_refuse(struct hh_heap *heap, hhi_refusal refusal)
 {
     // relaxed: a statistic.
     if (refusal != 0)
@@ -697,8 +706,8 @@ hhi_checked_end(struct hh_heap *heap, void *block, const struct hhi_checked_clai
         if (refusal == 0)
             refusal = claim_judge(claim, &asked);
         if (refusal == 0)
-            refusal = sampled_end_block(heap, block, &info, function);
-        return checked_refuse(heap, refusal);
+            refusal = sampled_end_block(heap, block, function);
+        return hhi_checked_refuse(heap, refusal);
     }
     struct hhi_checked_findings findings = {.function = function};
     hhi_lock_enter(&hhi_checked_lock);
@@ -710,7 +719,7 @@ hhi_checked_end(struct hh_heap *heap, void *block, const struct hhi_checked_clai
     if (ended)
         checked_retire_ended(heap);
     hhi_checked_raise(&findings);
-    return checked_refuse(heap, refusal);
+    return hhi_checked_refuse(heap, refusal);
 }
 
 bool
@@ -752,15 +761,18 @@ hhi_checked_size(const void *block, size_t *size_bytes)
 }
 
 bool
-hhi_checked_resize(const void *block, size_t size_bytes, const char *function)
+hhi_checked_resize(const struct hh_heap *heap, const void *block, size_t size_bytes,
+                   const char *function)
 {
     struct hhi_checked_findings findings = {.function = function};
     struct hhi_checked_place place;
     bool done = false;
     hhi_lock_enter(&hhi_checked_lock);
-    if (hhi_checked_find_locked(block, &place) && place.large &&
-        place.record->state == HHI_CHECKED_LIVE && size_bytes > hhi_slab_limit_bytes &&
-        size_bytes >= place.slot_bytes / 2 &&
+    // Judged before without the lock: it may be another's by now.
+    // relaxed: fixed while carved.
+    if (hhi_checked_find_locked(block, &place) && place.large && place.base == (uintptr_t)block &&
+        hh_load_relaxed(&place.slab->heap) == heap && place.record->state == HHI_CHECKED_LIVE &&
+        size_bytes > hhi_slab_limit_bytes && size_bytes >= place.slot_bytes / 2 &&
         size_bytes <= place.slot_bytes - hhi_os_page_bytes()) {
         hhi_checked_verify_locked(&place, &findings);
         done = large_open_locked(&place);

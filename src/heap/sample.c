@@ -176,15 +176,24 @@ hhi_sample_take_bytes(struct hh_heap *heap, size_t size_bytes)
 
 // ---- Free ---------------------------------------------------------------------------------------
 
+// What hhi_sample_free_looked is given; look NULL: nothing.
+struct slot_looker {
+    void (*look)(void *arg, uintptr_t base, size_t size_bytes);
+    void *arg;
+};
+
 // End the block that word, read before, tells of. False: it has ended already.
 static bool
-slot_end(struct hhi_sample_slot *slot, uint32_t word)
+slot_end(struct hhi_sample_slot *slot, uint32_t word, struct slot_looker looker)
 {
     uint32_t ended = (word & ~(uint32_t)HHI_SAMPLE_STATE_MASK) | HHI_SAMPLE_ENDED;
     // relaxed: the winner alone ends the block; the word was read with its fields before, and the
     // queue's lock hands the slot on.
     if (!hh_cas_strong_relaxed(&slot->state, &word, ended))
         return false;
+    if (looker.look != NULL)
+        // relaxed (both): the winner's own.
+        looker.look(looker.arg, hh_load_relaxed(&slot->base), hh_load_relaxed(&slot->size_bytes));
     event_note(&slot->freed);
     // Should the kernel refuse, at its limit of mappings, then uses after this free stay unseen.
     slot->clean = hhi_os_decommit(slot_page(slot), hhi_os_page_bytes()) == 0;
@@ -192,8 +201,8 @@ slot_end(struct hhi_sample_slot *slot, uint32_t word)
     return true;
 }
 
-hhi_refusal
-hhi_sample_free(struct hh_heap *heap, void *block)
+static hhi_refusal
+sample_free(struct hh_heap *heap, void *block, struct slot_looker looker)
 {
     struct hhi_sample_slot *slot = slot_at(block);
     if (slot == NULL)
@@ -204,9 +213,22 @@ hhi_sample_free(struct hh_heap *heap, void *block)
     hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
     if (refusal != 0)
         return refusal;
-    if (!word_is(word, HHI_SAMPLE_LIVE) || !slot_end(slot, word))
+    if (!word_is(word, HHI_SAMPLE_LIVE) || !slot_end(slot, word, looker))
         return HH_BAD_NOT_LIVE;
     return 0;
+}
+
+hhi_refusal
+hhi_sample_free(struct hh_heap *heap, void *block)
+{
+    return sample_free(heap, block, (struct slot_looker){NULL, NULL});
+}
+
+hhi_refusal
+hhi_sample_free_looked(struct hh_heap *heap, void *block,
+                       void (*look)(void *arg, uintptr_t base, size_t size_bytes), void *arg)
+{
+    return sample_free(heap, block, (struct slot_looker){look, arg});
 }
 
 void
@@ -221,7 +243,7 @@ hhi_sample_end_heap(struct hh_heap *heap)
             continue;
         if (word_is(word, HHI_SAMPLE_LIVE)) {
             hh_store_relaxed(&slot->heap, NULL);
-            slot_end(slot, word);
+            slot_end(slot, word, (struct slot_looker){NULL, NULL});
         } else {
             struct hh_heap *expected = heap;
             // relaxed: another heap's block may begin in the slot this moment.

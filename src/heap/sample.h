@@ -83,6 +83,10 @@ void *hhi_sample_take(struct hh_heap *heap, unsigned class_index);
 void *hhi_sample_take_bytes(struct hh_heap *heap, size_t size_bytes);
 // Free an address outside of the window. HH_BAD_FOREIGN: not of the pool.
 hhi_refusal hhi_sample_free(struct hh_heap *heap, void *block);
+// The same, and look is called with the block that is ended while its page is still to be read.
+hhi_refusal hhi_sample_free_looked(struct hh_heap *heap, void *block,
+                                   void (*look)(void *arg, uintptr_t base, size_t size_bytes),
+                                   void *arg);
 // Fills info, all zero before, if address lies in a page that has or had a block.
 void hhi_sample_describe(const void *address, hh_block_info *info);
 // The heap ends: so do its sampled blocks.

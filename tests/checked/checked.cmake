@@ -42,6 +42,8 @@ endforeach()
 hh_test_properties(checked.limit TIMEOUT 120
     ENV "HOSTHEAP_OPTIONS=hard_limit:64m,quarantine:1g,sample:1000000000")
 hh_test_properties(checked.handler TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1000000000")
+hh_checked_test(sampled_sides checked_heap sampled)
+hh_test_properties(checked.sampled_sides TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1")
 hh_command_test(checked.placement NEEDS hostheap_malloc_checked
     COMMAND /bin/sh ${checked_dir}/run_placement.sh ${checked_library} $<TARGET_FILE:checked_heap>)
 

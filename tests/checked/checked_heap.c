@@ -318,6 +318,33 @@ handler_main(void)
     }
 }
 
+// ---- Every block has a page of its own: written next to it, on the side without a guard ----------
+
+static void
+sampled_main(void)
+{
+    static const size_t sizes[] = {16, 100, 512, 4000};
+    const uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    int low = 0, high = 0, calls = 0;
+    plain_hh_set_bad_free_handler(handler_note, NULL);
+    for (int turn = 0; turn < 400; turn++) {
+        size_t size_bytes = sizes[turn % 4];
+        volatile char *block = malloc(size_bytes);
+        bool begins = (uintptr_t)block % page_bytes == 0;
+        check(block != NULL);
+        if (begins)
+            block[turn % 8 < 4 ? size_bytes : page_bytes - 1] = 0;
+        else
+            block[turn % 8 < 4 ? -1 : -(intptr_t)((uintptr_t)block % page_bytes)] = 0;
+        low += begins;
+        high += !begins;
+        free((void *)block);
+        check(handler_calls == ++calls);
+        check(handler_why == (begins ? HH_BAD_OVERFLOW : HH_BAD_UNDERFLOW));
+    }
+    check(low > 50 && high > 50);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -325,8 +352,9 @@ main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } parts[] = {
-        {"sizes", sizes_main}, {"heaps", heaps_main},     {"placement", placement_main},
-        {"limit", limit_main}, {"threads", threads_main}, {"handler", handler_main},
+        {"sizes", sizes_main},     {"heaps", heaps_main},     {"placement", placement_main},
+        {"limit", limit_main},     {"threads", threads_main}, {"handler", handler_main},
+        {"sampled", sampled_main},
     };
     alarm(100);
     for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++) {

@@ -25,6 +25,8 @@ endforeach()
 hh_test_properties(checked.limit TIMEOUT 200
     ENV "HOSTHEAP_OPTIONS=hard_limit:64m,quarantine:1g,sample:1000000000")
 hh_test_properties(checked.handler TIMEOUT 200 ENV "HOSTHEAP_OPTIONS=sample:1000000000")
+add_test(NAME checked.sampled_sides COMMAND checked_native_heap sampled)
+hh_test_properties(checked.sampled_sides TIMEOUT 200 ENV "HOSTHEAP_OPTIONS=sample:1")
 hh_command_test(checked.placement
     COMMAND /bin/sh ${checked_dir}/run_placement.sh - $<TARGET_FILE:checked_native_heap>)
 # Two shapes fault: the signal is the program's end, not the sanitizer's.
