@@ -437,15 +437,17 @@ largest_block_for(size_t alignment_bytes, size_t size_bytes)
     return size_bytes <= 32 ? 64 : 2 * size_bytes + HHI_ALIGNMENT_BYTES;
 }
 
-// The block stays where it is, whatever size its caller knows it by.
+// The block stays where it is, whatever size its caller knows it by: size_bytes.
 static void
-shrunk_set(const void *block)
+shrunk_set(const void *block, size_t size_bytes)
 {
     unsigned kind;
     struct hhi_slab *slab = hhi_slab_find(block, &kind);
     if (slab != NULL)
         // relaxed (both): the caller has a live block; this bit is the only one that changes meanwhile.
         hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_SHRUNK);
+    else
+        hhi_sample_shrink(block, size_bytes);
 }
 
 // Whether a live block may be larger than it should be for the size it was shrunk to last.
@@ -731,7 +733,7 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
         // Shrinking can always be done: the block is large enough as it is.
         *result = size_bytes <= info.size_bytes ? block : NULL;
         if (*result != NULL)
-            shrunk_set(block);
+            shrunk_set(block, size_bytes);
         return 0;
     }
     contents_move(moved, block, size_bytes < info.size_bytes ? size_bytes : info.size_bytes);

@@ -76,7 +76,9 @@ hhi_kept_run_put(struct hhi_slab *slab)
     if (size_bytes > KEPT_MOST_BYTES || slab->records != NULL || !keeping_pays(heap) ||
         !hhi_sweep_comes())
         return false;
-    // relaxed: published by the slot; 0: the sweeper has not seen it yet.
+    // relaxed (all): published by the slot. The next block was not shrunk.
+    hh_store_relaxed(&slab->flags, (uint8_t)(hh_load_relaxed(&slab->flags) & ~HHI_SLAB_SHRUNK));
+    // 0: the sweeper has not seen it yet.
     hh_store_relaxed(&slab->stamp_ms, 0);
     if (!run_slot_fill(heap, slab))
         return false;

@@ -232,6 +232,16 @@ hhi_sample_free_looked(struct hh_heap *heap, void *block,
 }
 
 void
+hhi_sample_shrink(const void *block, size_t size_bytes)
+{
+    struct hhi_sample_slot *slot = slot_at(block);
+    if (slot != NULL)
+        // relaxed: fixed while the block lives but for its owner, who is the caller.
+        hh_store_relaxed(&slot->size_bytes, (uint32_t)hh_align_up(size_bytes == 0 ? 1 : size_bytes,
+                                                                  HHI_ALIGNMENT_BYTES));
+}
+
+void
 hhi_sample_end_heap(struct hh_heap *heap)
 {
     if (pool_base() == 0)

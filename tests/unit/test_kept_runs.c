@@ -127,6 +127,24 @@ a_zeroed_block_in_a_kept_run_is_zero(void **state)
     give(again);
 }
 
+// Realloc could not move the last one to where it is small.
+static void
+a_block_in_a_kept_run_was_not_shrunk(void **state)
+{
+    (void)state;
+    void *block = core_alloc(heap, BYTES), *shrunk;
+    hh_heap_stats stats;
+    hhi_heap_get_stats(heap, &stats);
+    assert_int_equal(hhi_heap_set_limits(heap, 0, stats.committed_bytes), HH_OK);
+    assert_int_equal(hhi_heap_realloc(heap, block, 100, HHI_LEVEL_TASK, &shrunk), 0);
+    assert_ptr_equal(shrunk, block);
+    assert_int_equal(hhi_heap_free_sized(heap, block, 100), 0);
+    assert_int_equal(hhi_heap_set_limits(heap, 0, 0), HH_OK);
+    assert_ptr_equal(core_alloc(heap, BYTES), block);
+    assert_int_equal(hhi_heap_free_sized(heap, block, 100), HH_BAD_SIZE_MISMATCH);
+    assert_int_equal(hhi_heap_free_sized(heap, block, BYTES), 0);
+}
+
 static void
 what_is_kept_goes_before_any_other_run_is_made(void **state)
 {
@@ -378,6 +396,7 @@ main(void)
         KEPT_TEST(a_block_of_a_kept_run_is_not_live),
         KEPT_TEST(a_large_block_is_told_by_where_it_begins),
         KEPT_TEST(a_zeroed_block_in_a_kept_run_is_zero),
+        KEPT_TEST(a_block_in_a_kept_run_was_not_shrunk),
         KEPT_TEST(what_is_kept_goes_before_any_other_run_is_made),
         KEPT_TEST(what_is_kept_goes_before_a_block_grows_in_place),
         KEPT_TEST(no_more_is_kept_than_has_room),

@@ -626,6 +626,28 @@ the_rate_changes_while_threads_allocate(void **state)
     hhi_heap_destroy(switched.heap);
 }
 
+// The last but one: sampling is off, and the smaller block can not be had.
+static void
+a_sampled_block_that_could_not_be_moved_has_its_new_size(void **state)
+{
+    (void)state;
+    struct hh_heap *heap = core_heap();
+    assert_int_equal(hh_set_sampling(1), HH_OK);
+    char *block = sampled(heap, 2000);
+    assert_int_equal(hh_set_sampling(0), HH_OK);
+    void *shrunk;
+    hh_heap_stats stats;
+    hhi_heap_get_stats(heap, &stats);
+    assert_int_equal(hhi_heap_set_limits(heap, 0, stats.committed_bytes + 1), HH_OK);
+    core_fill(block, 100, 5);
+    assert_int_equal(hhi_heap_realloc(heap, block, 100, HHI_LEVEL_TASK, &shrunk), 0);
+    assert_ptr_equal(shrunk, block);
+    assert_true(core_holds(block, 100, 5));
+    assert_int_equal(hhi_heap_free_sized(heap, block, 2000), HH_BAD_SIZE_MISMATCH);
+    assert_int_equal(hhi_heap_free_sized(heap, block, 100), 0);
+    hhi_heap_destroy(heap);
+}
+
 int
 main(void)
 {
@@ -648,6 +670,7 @@ main(void)
         cmocka_unit_test(threads_free_each_others_sampled_blocks),
         cmocka_unit_test(of_racing_double_frees_one_is_accepted),
         cmocka_unit_test(switched_off_again_no_more_blocks_are_sampled),
+        cmocka_unit_test(a_sampled_block_that_could_not_be_moved_has_its_new_size),
         cmocka_unit_test(the_rate_changes_while_threads_allocate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
