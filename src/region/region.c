@@ -20,7 +20,8 @@ static struct {
     struct hhi_region *zombies; // released, but the kernel would not unmap them; under the lock
     // The place of a request whose pages were refused, for its next try; under the lock.
     uintptr_t place;
-    size_t place_bytes; // 0: none
+    size_t place_bytes;      // 0: none
+    size_t place_used_bytes; // what of it was to become accessible, and may be in part
 } regions;
 
 _Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query reads is one line");
@@ -227,8 +228,9 @@ region_map_anywhere(struct hhi_region *region, size_t size_bytes, bool accessibl
 {
     uintptr_t page = page_bytes(), base;
     size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
-    // A refused change of access may have been made in part: nothing for who wants none.
-    if (accessible && regions.place_bytes == taken_bytes) {
+    // A refused change of access may have been made in part: only for who makes the same one.
+    if (accessible && regions.place_bytes == taken_bytes &&
+        regions.place_used_bytes == size_bytes) {
         base = regions.place;
         regions.place_bytes = 0;
     } else {
@@ -311,6 +313,7 @@ place_keep(const struct hhi_region *region)
         return false;
     regions.place = region->record.base;
     regions.place_bytes = granules_end(region->record.end) - region->record.base;
+    regions.place_used_bytes = region->record.end - region->record.base;
     return true;
 }
 

@@ -694,7 +694,8 @@ region_purge(struct region *region, uint64_t now_ms, uint32_t decay_ms, size_t l
 
 /*
  * Pages were refused: those of the free end of a region count for the kernel as data, and as memory
- * that was promised, as long as they are accessible. The caller has purged them. False: refused, too.
+ * that was promised, as long as they are accessible. The caller has purged them. False: refused, too; it
+ * may have been done in part, so in either case they are committed anew before they are used.
  */
 static bool
 region_uncommit_end(struct region *region)
@@ -711,15 +712,12 @@ region_uncommit_end(struct region *region)
     uintptr_t from = hhi_granule_address(region->first + end);
     size_t size_bytes = (size_t)count << HHI_GRANULE_SHIFT;
     hhi_region_record_set_committed(&region->record, from);
-    if (hhi_os_protect((void *)from, size_bytes, HHI_ACCESS_NONE) != 0) {
-        hhi_region_record_set_committed(&region->record, from + size_bytes);
-        return false;
-    }
+    bool done = hhi_os_protect((void *)from, size_bytes, HHI_ACCESS_NONE) == 0;
     if (region->huge_end > end)
         region_move_huge(region, end, end, false);
     runs.committed_granules -= count;
     region->committed_granules = end;
-    return true;
+    return done;
 }
 
 static void

@@ -40,10 +40,15 @@ fake_map(void *address, size_t size_bytes, int protection, int flags)
     return kernel.map(address, size_bytes, protection, flags);
 }
 
+// What is refused may have been done in part.
 static int
 fake_protect(void *address, size_t size_bytes, int protection)
 {
-    return refused(&refuse.protect_in) ? -ENOMEM : kernel.protect(address, size_bytes, protection);
+    if (!refused(&refuse.protect_in))
+        return kernel.protect(address, size_bytes, protection);
+    size_t part_bytes = hh_align_down(size_bytes / 2, hhi_os_page_bytes());
+    return part_bytes != 0 && kernel.protect(address, part_bytes, protection) != 0 ? -EINVAL
+                                                                                   : -ENOMEM;
 }
 
 static int
@@ -444,6 +449,27 @@ a_refused_commit_of_an_extension_changes_nothing(void **state)
     run_give((struct hhi_run){run.first, 513, 0, 0});
 }
 
+// Pages were refused, so a region's free end is to be given up, which is refused, too.
+static void
+a_free_end_given_up_in_part_is_whole_again(void **state)
+{
+    (void)state;
+    struct hhi_run low = run_take(1), high = run_take(256), run;
+    run_give(high);
+    refuse.protect_in = 0;
+    assert_false(run_try(512, 1, false, &run));
+    assert_int_equal(run.refusal, -ENOMEM);
+    refuse.protect_in = 0;
+    hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
+    assert_true(refuse.protect_in < 0);
+    hhi_run_check();
+    struct hhi_run again = run_take(256);
+    assert_int_equal(again.first, high.first);
+    memset(run_bytes(again), 1, run_size(again));
+    run_give(again);
+    run_give(low);
+}
+
 static void
 what_does_not_fit_the_window_is_refused(void **state)
 {
@@ -679,6 +705,7 @@ main(void)
         RUN_TEST(released_addresses_serve_when_all_above_is_foreign),
         RUN_TEST(a_refused_map_call_leaves_nothing_behind),
         RUN_TEST(a_refused_protect_call_leaves_nothing_behind),
+        RUN_TEST(a_free_end_given_up_in_part_is_whole_again),
         RUN_TEST(what_does_not_fit_the_window_is_refused),
         RUN_TEST(a_random_history_keeps_runs_apart),
         RUN_TEST(addresses_of_released_regions_are_used_again),

@@ -393,6 +393,34 @@ a_reserve_that_fails_leaves_nothing_mapped(void **state)
     }
 }
 
+// All but the last of the pages, then a refusal.
+static int
+partly_protect(void *address, size_t size, int protection)
+{
+    return real.protect(address, size - P, protection) == 0 ? -ENOMEM : -EINVAL;
+}
+
+// The place of a request whose pages were refused is kept for its next try; another one comes first.
+static void
+a_place_with_accessible_pages_is_nobody_elses(void **state)
+{
+    (void)state;
+    uintptr_t kept, other;
+    hhi_os.protect = partly_protect;
+    assert_int_equal(hhi_region_reserve(0, 10 * P, PAGE_READWRITE, true, &kept), HHI_VM_NO_MEMORY);
+    hhi_os.protect = faulty_protect;
+    assert_int_equal(hhi_region_reserve(0, 2 * P, PAGE_READWRITE, true, &other), HHI_VM_OK);
+    for (uintptr_t page = other; page < other + G; page += P) {
+        struct hhi_os_mapping mapping;
+        int found = hhi_os_find_mapping(page, &mapping);
+        bool accessible = found == 0 && mapping.start <= page && mapping.access != 0;
+        assert_int_equal(accessible, page < other + 2 * P);
+    }
+    size_t freed;
+    assert_int_equal(hhi_region_release(other, &freed), HHI_VM_OK);
+    hhi_region_give_up();
+}
+
 // ---- The kernel's own limit of mappings ----
 
 enum { MANY_PAGES = 70000 };
@@ -454,6 +482,7 @@ main(void)
         cmocka_unit_test(what_is_not_unmapped_is_tried_again),
         cmocka_unit_test(pages_refused_and_not_unmapped_either),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
+        cmocka_unit_test(a_place_with_accessible_pages_is_nobody_elses),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
     };
     return cmocka_run_group_tests(tests, install_faults, NULL);
