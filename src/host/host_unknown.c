@@ -26,8 +26,14 @@ hhi_guid_equal(const hh_guid *a, const hh_guid *b)
 uint32_t
 hhi_references_add(struct hhi_references *references)
 {
-    // relaxed: who adds a reference holds one already, so nothing can end meanwhile.
-    return hh_fetch_add_relaxed(&references->count, 1) + 1;
+    // relaxed: a guess that the exchange below validates.
+    uint32_t count = hh_load_relaxed(&references->count);
+    do {
+        if (count == HHI_REFERENCES_MOST)
+            return count;
+        // relaxed: who adds a reference holds one already, so nothing can end meanwhile.
+    } while (!hh_cas_strong_relaxed(&references->count, &count, count + 1));
+    return count + 1;
 }
 
 uint32_t
@@ -37,8 +43,8 @@ hhi_references_drop(struct hhi_references *references, bool *last)
     // relaxed: a guess that the exchange below validates.
     uint32_t count = hh_load_relaxed(&references->count);
     do {
-        if (count == 0)
-            return 0;
+        if (count == 0 || count == HHI_REFERENCES_MOST)
+            return count;
         // order: acq_rel [HU-1] the last holder sees what the others did with the object.
     } while (!hh_cas_weak_acq_rel(&references->count, &count, count - 1));
     *last = count == 1;

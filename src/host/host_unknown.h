@@ -19,7 +19,12 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 
-// How many references are held. The object ends when the count falls to 0; it never falls below.
+/*
+ * How many references are held. The object ends when the count falls to 0; it never falls below. At
+ * HHI_REFERENCES_MOST it stays, and the object with it: who counts on would begin at 0 again, and end it
+ * while it is held.
+ */
+#define HHI_REFERENCES_MOST UINT32_MAX
 struct hhi_references {
     _Atomic(uint32_t) count; // any thread [HU-1]
 };
