@@ -72,6 +72,8 @@ hh_test_properties(checked.faults_sweep TIMEOUT 200
 foreach(program family early fork)
     hh_checked_test(preload_${program} preload_preload_${program})
 endforeach()
+hh_checked_test(preload_late preload_preload_late)
+hh_test_properties(checked.preload_late TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=hard_limit:1g")
 hh_checked_test(preload_plugin preload_preload_plugin $<TARGET_FILE:preload_plugin_library>)
 foreach(test native_test_native_api contract_test_alloc contract_test_create_malloc
         contract_test_critical_levels contract_test_unknown)
