@@ -99,7 +99,7 @@ block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
     void *block;
     if (size_bytes > hhi_slab_limit_bytes) {
         block = hhi_heap_alloc_large(heap, size_bytes, 1, level, fresh);
-        if (hhi_growth_is_due())
+        if (block != NULL && hhi_growth_is_due())
             large_growth_purge(thread, heap);
     } else {
         unsigned class_index = hhi_class_of(size_bytes == 0 ? 1 : size_bytes);
@@ -620,10 +620,29 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     return hh_align_up(roomy_bytes, doubling_bytes / 4);
 }
 
+// A run with room to grow, by one try; *level: the tries that are left for one without.
+static void *
+roomy_take(struct hh_heap *heap, size_t roomy_bytes, unsigned *level)
+{
+    bool fresh;
+    struct hhi_tries tries = {0};
+    unsigned once = hhi_level_try(*level, HHI_TRY_LAST);
+    void *moved = hhi_heap_try_large(heap, roomy_bytes, 1, once, &tries, &fresh);
+    if (moved != NULL || tries.calls == 0)
+        return moved;
+    if (hhi_limit_retry(*level, 0, &tries)) {
+        *level = once;
+    } else {
+        *level = hhi_level_try(*level, HHI_TRY_AT_HAND);
+        hhi_run_release_unused();
+    }
+    return NULL;
+}
+
 /*
  * A block to move to. One that is large already is likely to grow on, and has room behind it as a
  * run; it takes whole granules, of the quarter only those, so that its size can be told (free_sized).
- * One of the two sizes is asked for with all tries, the other with one: a refusal costs few calls.
+ * The two sizes are asked for as one request: a refusal costs few calls.
  */
 static void *
 move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned level)
@@ -631,20 +650,18 @@ move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned le
     size_t roomy_bytes = size_to_move_to(old_bytes, size_bytes);
     void *moved = NULL;
     if (size_bytes > old_bytes && size_bytes > GROW_IN_RUN_BYTES) {
-        bool fresh;
         roomy_bytes = hh_align_down(roomy_bytes, HHI_GRANULE_BYTES);
         if (roomy_bytes < size_bytes)
             roomy_bytes = size_bytes;
         moved = kept_take(heap, roomy_bytes);
         if (moved == NULL && (roomy_bytes > size_bytes || size_bytes <= hhi_slab_limit_bytes))
-            moved = hhi_heap_alloc_large(heap, roomy_bytes, 1, hhi_level_try(level, HHI_TRY_LAST),
-                                         &fresh);
+            moved = roomy_take(heap, roomy_bytes, &level);
     } else if (size_bytes > old_bytes && size_bytes > GROW_EARLY_BYTES &&
                (moved = early_take(heap, size_bytes, level)) != NULL) {
         return moved;
     } else if (roomy_bytes != size_bytes) {
         moved = hhi_heap_alloc(heap, roomy_bytes, level);
-        level = hhi_level_try(level, HHI_TRY_LAST);
+        level = hhi_level_try(level, HHI_TRY_AT_HAND);
     }
     return moved != NULL ? moved : hhi_heap_alloc(heap, size_bytes, level);
 }

@@ -158,15 +158,18 @@ hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     if (!hhi_budget_charge(&heap->budget, size_bytes, level))
         return NULL;
     uint32_t clean_granules;
+    struct hhi_tries tries = {.size_bytes = size_bytes};
     struct hhi_slab *slab;
     for (unsigned attempt = 0;; attempt++) {
-        slab = hhi_slab_carve(heap, class_index, heap_carves_how(heap), try_asks(level, attempt),
-                              &clean_granules);
-        if (slab != NULL || !hhi_limit_retry(level, attempt, size_bytes))
+        tries.ask = try_asks(level, attempt);
+        slab = hhi_slab_carve(heap, class_index, heap_carves_how(heap), &tries, &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt, &tries))
             break;
     }
     if (slab == NULL) {
         hhi_budget_discharge(&heap->budget, size_bytes);
+        if (tries.calls != 0)
+            hhi_run_release_unused();
         return NULL;
     }
     account_run(size_bytes, clean_granules);
@@ -202,8 +205,8 @@ hhi_heap_retire_slab(struct hhi_slab *slab)
 // ---- Large blocks -------------------------------------------------------------------------------
 
 void *
-hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
-                     unsigned level, bool *zeroed)
+hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes, unsigned level,
+                   struct hhi_tries *tries, bool *zeroed)
 {
     if (size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES)
         return NULL;
@@ -218,10 +221,12 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
         alignment_bytes <= HHI_GRANULE_BYTES ? 1 : (uint32_t)(alignment_bytes >> HHI_GRANULE_SHIFT);
     uint32_t clean_granules;
     struct hhi_slab *slab;
+    tries->size_bytes = run_bytes;
     for (unsigned attempt = 0;; attempt++) {
-        slab = hhi_slab_carve_large(heap, size_bytes, alignment, heap_is_executable(heap),
-                                    try_asks(level, attempt), &clean_granules);
-        if (slab != NULL || !hhi_limit_retry(level, attempt, run_bytes))
+        tries->ask = try_asks(level, attempt);
+        slab = hhi_slab_carve_large(heap, size_bytes, alignment, heap_is_executable(heap), tries,
+                                    &clean_granules);
+        if (slab != NULL || !hhi_limit_retry(level, attempt, tries))
             break;
     }
     if (slab == NULL) {
@@ -236,6 +241,17 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     // where whoever frees it, rightly or wrongly, finds it.
     hh_store_release(&slab->large_live, 1);
     return (void *)hhi_slab_base(slab);
+}
+
+void *
+hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
+                     unsigned level, bool *zeroed)
+{
+    struct hhi_tries tries = {0};
+    void *block = hhi_heap_try_large(heap, size_bytes, alignment_bytes, level, &tries, zeroed);
+    if (block == NULL && tries.calls != 0)
+        hhi_run_release_unused();
+    return block;
 }
 
 // One try to grow a run. As hhi_run_extend.
@@ -263,11 +279,14 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
         return -ENOMEM;
+    struct hhi_tries tries = {.size_bytes = new_bytes - old_bytes, .pages = true, .next_calls = 1};
     int result;
     for (unsigned attempt = 0;; attempt++) {
         result = run_extend(heap, slab, new_bytes, &clean_granules);
-        if (result == 0 || result == -EEXIST ||
-            !hhi_limit_retry(level, attempt, new_bytes - old_bytes))
+        if (result == 0 || result == -EEXIST)
+            break;
+        tries.calls++;
+        if (!hhi_limit_retry(level, attempt, &tries))
             break;
     }
     if (result == 0)

@@ -13,6 +13,9 @@
 // refused. *zeroed: the block reads as zero.
 void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                            unsigned level, bool *zeroed);
+// The same as part of a request that goes on if it is refused: what was reserved for it stays.
+void *hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
+                         unsigned level, struct hhi_tries *tries, bool *zeroed);
 // Grow a live large block in place. As hhi_run_extend; tried again as the level allows.
 int hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
 // End a large block whose live mark the caller has taken.

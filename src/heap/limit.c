@@ -22,10 +22,10 @@ static const struct hhi_limit_system limit_real_system = {system_map, system_unm
 
 static struct {
     struct hhi_budget process;
-    _Atomic(uintptr_t) reserve;            // RESERVE_* or the mapping's address  [LM-1]
-    _Atomic(uint64_t) reserve_gone_ms;     // when it was given up; any thread
-    _Atomic(size_t (*)(size_t)) purge;     // NULL = nothing to purge; any thread
-    const struct hhi_limit_system *system; // set while one thread runs
+    _Atomic(uintptr_t) reserve;                    // RESERVE_* or the mapping's address  [LM-1]
+    _Atomic(uint64_t) reserve_gone_ms;             // when it was given up; any thread
+    _Atomic(size_t (*)(struct hhi_tries *)) purge; // NULL = nothing to purge; any thread
+    const struct hhi_limit_system *system;         // set while one thread runs
 } limit_state HH_START_STATE = {.system = &limit_real_system};
 
 // The pages are written to, so that they are really there when they are needed.
@@ -132,19 +132,19 @@ limit_is_hopeless(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 }
 
 static void
-limit_purge(size_t refused_bytes)
+limit_purge(struct hhi_tries *tries)
 {
     // relaxed: the pointer leads to code, which is always there.
-    size_t (*purge)(size_t) = hh_load_relaxed(&limit_state.purge);
+    size_t (*purge)(struct hhi_tries *) = hh_load_relaxed(&limit_state.purge);
     if (purge != NULL)
-        (void)purge(refused_bytes);
+        (void)purge(tries);
 }
 
 static void
-limit_wait(unsigned attempt, size_t refused_bytes)
+limit_wait(unsigned attempt, struct hhi_tries *tries)
 {
     limit_state.system->wait(limit_wait_ms[attempt - 2]);
-    limit_purge(refused_bytes);
+    limit_purge(tries);
 }
 
 enum hhi_limit_step
@@ -174,13 +174,13 @@ limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
         case HHI_LIMIT_REFUSE:
             return false;
         case HHI_LIMIT_PURGE:
-            limit_purge(0);
+            limit_purge(NULL);
             break;
         case HHI_LIMIT_RESERVE:
             overdraft_bytes = HHI_LIMIT_RESERVE_BYTES;
             break;
         case HHI_LIMIT_WAIT:
-            limit_wait(attempt, 0);
+            limit_wait(attempt, NULL);
             break;
         }
         if (limit_count_both(heap_budget, bytes, known_level, overdraft_bytes))
@@ -268,26 +268,28 @@ hhi_limit_read(struct hhi_budget_reading *reading)
 }
 
 void
-hhi_limit_set_purge(size_t (*purge)(size_t refused_bytes))
+hhi_limit_set_purge(size_t (*purge)(struct hhi_tries *tries))
 {
     // relaxed: the pointer leads to code, which is always there.
     hh_store_relaxed(&limit_state.purge, purge);
 }
 
 bool
-hhi_limit_retry(unsigned level, unsigned attempt, size_t refused_bytes)
+hhi_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries)
 {
     switch (hhi_limit_next_step(level, attempt)) {
     case HHI_LIMIT_REFUSE:
         return false;
     case HHI_LIMIT_PURGE:
-        limit_purge(refused_bytes);
-        return true;
+        limit_purge(tries);
+        return tries->calls + tries->next_calls <= HHI_TRIES_CALLS ||
+               limit_known_level(level) == HHI_LEVEL_PROCESS;
     case HHI_LIMIT_RESERVE:
-        (void)hhi_limit_release_reserve();
+        tries->calls = hhi_limit_release_reserve();
         return true;
     case HHI_LIMIT_WAIT:
-        limit_wait(attempt, refused_bytes);
+        tries->calls = 0;
+        limit_wait(attempt, tries);
         return true;
     }
     return false;

@@ -2,7 +2,7 @@
 /*
  * heap/limit.h - who is served when memory runs short: limits, critical levels, the reserve.
  *
- * Layer: heap. May include: base, os.
+ * Layer: heap. May include: base, os, region/run.h.
  *
  * A budget counts committed bytes against a soft and a hard limit. There is one for the process
  * and one per heap; a charge must fit both. Counted are committed pages of host allocations and of
@@ -52,6 +52,7 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "region/run.h"
 
 // Levels of EMemoryCriticalLevel; anything else counts as task.
 enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
@@ -132,8 +133,8 @@ hh_status hhi_set_memory_limits(size_t soft_bytes, size_t hard_bytes);
 void hhi_limit_read(struct hhi_budget_reading *reading);
 
 // What gives retained memory back: returns the bytes, discharges them itself, must not charge.
-// refused_bytes: what the kernel has refused in one piece; 0: a limit is reached.
-void hhi_limit_set_purge(size_t (*purge)(size_t refused_bytes));
+// tries: what the kernel has refused, NULL: a limit is reached.
+void hhi_limit_set_purge(size_t (*purge)(struct hhi_tries *tries));
 
 // What to do after failed attempt number attempt (0 = the first).
 enum hhi_limit_step {
@@ -147,11 +148,12 @@ enum hhi_limit_step hhi_limit_next_step(unsigned level, unsigned attempt);
 /*
  * The same policy for a kernel that refuses memory:
  *     for (unsigned attempt = 0; !commit(...); attempt++)
- *         if (!hhi_limit_retry(level, attempt, bytes))
+ *         if (!hhi_limit_retry(level, attempt, &tries))
  *             return NULL;
- * Does what hhi_limit_next_step says; false = refuse.
+ * Does what hhi_limit_next_step says; false = refuse: also where the second try would make more calls than the
+ * request has left. A process-critical one may make as many again after the reserve was given up, and after each wait.
  */
-bool hhi_limit_retry(unsigned level, unsigned attempt, size_t refused_bytes);
+bool hhi_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries);
 
 // From now on a reserve is wanted: map it. Failure is silent; a later refill tries again.
 void hhi_limit_prepare_reserve(void);

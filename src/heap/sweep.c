@@ -31,6 +31,7 @@ enum {
 
 static struct {
     struct hhi_lock lock;            // one pass at a time
+    bool passing;                    // its holder gives back at its end what it notes; under lock
     struct hhi_lock purge_lock;      // rank: after lock, before heap list
     _Atomic uint32_t running;        // 1: the thread exists or is being started [SW-1]
     _Atomic uint32_t unavailable;    // 1: it could not be started, the last time
@@ -263,6 +264,7 @@ hhi_sweep_runs(struct hhi_purge_budget *budget)
 static void
 pass_locked(struct sweep_pass *pass)
 {
+    sweep.passing = true;
     pass_orphans(pass);
     // Heaps leave the list only when they end, which the sweep lock excludes.
     for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
@@ -274,6 +276,7 @@ pass_locked(struct sweep_pass *pass)
     hh_fetch_add_relaxed(&sweep.purged_in_slabs, pass->purged_bytes);
     hhi_limbo_advance(true);
     pass->purged_bytes += purge_runs(pass->now_ms, pass->decay_ms, SIZE_MAX);
+    sweep.passing = false;
 }
 
 static void
@@ -305,6 +308,18 @@ hhi_sweep_all(void)
     hhi_lock_leave(&sweep.lock);
     hhi_thread_return(thread);
     return pass.purged_bytes;
+}
+
+// The kernel has refused something: of free runs it counts addresses and accessible pages, not contents.
+static size_t
+sweep_give_back(struct hhi_tries *tries)
+{
+    hhi_limbo_advance(true);
+    hhi_lock_enter(&sweep.purge_lock);
+    size_t purged_bytes = hhi_run_give_back(tries);
+    hhi_limit_discharge(purged_bytes);
+    hhi_lock_leave(&sweep.purge_lock);
+    return purged_bytes;
 }
 
 static size_t
@@ -359,14 +374,16 @@ give_back_own(void *arg, struct hhi_cache *cache)
 }
 
 size_t
-hhi_sweep_retained(size_t refused_bytes)
+hhi_sweep_retained(struct hhi_tries *tries)
 {
     struct hhi_thread *self = hhi_self;
     struct sweep_pass pass = {.now_ms = HHI_RUN_ALL};
-    bool small_ones = refused_bytes == 0 || (refused_bytes >= SMALL_ONES_MAKE_BYTES &&
-                                             hhi_run_region_can_hold(refused_bytes));
+    bool small_ones =
+        tries == NULL || (!tries->outside && tries->size_bytes >= SMALL_ONES_MAKE_BYTES &&
+                          hhi_run_region_can_hold(tries->size_bytes));
     // It keeps other threads from ending the heaps of our caches, and heaps in their list.
     hhi_lock_enter(&sweep.lock);
+    sweep.passing = true;
     if (hhi_thread_is_real(self) && hhi_thread_is_mended(self))
         hhi_thread_for_each_cache(self, give_back_own, &small_ones);
     pass_orphans(&pass);
@@ -374,7 +391,8 @@ hhi_sweep_retained(size_t refused_bytes)
         heap_release_kept(heap);
         heap_retire_shared(heap);
     }
-    size_t purged_bytes = sweep_free_runs();
+    size_t purged_bytes = tries == NULL ? sweep_free_runs() : sweep_give_back(tries);
+    sweep.passing = false;
     hhi_lock_leave(&sweep.lock);
     return purged_bytes;
 }
@@ -470,22 +488,54 @@ sweep_portion(void)
         sweeper_start();
 }
 
+static bool
+sweeper_is_missing(void)
+{
+    // relaxed: a hint.
+    return !hhi_opt.background || hh_load_relaxed(&sweep.unavailable) != 0;
+}
+
+// Whether who notes something gives nothing back now: a pass does so at its end, and a thread that asks for
+// memory when it is served.
+static bool
+noted_for_later(void)
+{
+    if (hhi_lock_is_mine(&sweep.lock) && sweep.passing)
+        return true;
+    struct hhi_thread *self = hhi_self;
+    if (self->asking == HHI_ASKING_NO)
+        return false;
+    self->asking = HHI_ASKING_NOTED;
+    return true;
+}
+
 void
 hhi_sweep_note(size_t size_bytes)
 {
     if (hhi_opt.decay_ms == HHI_DECAY_OFF)
         return;
-    if (hhi_opt.decay_ms == 0)
+    bool later = noted_for_later();
+    if (hhi_opt.decay_ms == 0 && !later)
         sweep_free_runs(); // what lies inside of slabs is left to the sweeper
     // order: seq_cst [SW-1] the note comes before the look whether the thread exists.
     size_t noted_bytes = hh_fetch_add_seq_cst(&sweep.noted_bytes, size_bytes) + size_bytes;
     if (hh_load_seq_cst(&sweep.running) != 0)
         return;
-    // relaxed: a hint.
-    if (!hhi_opt.background || hh_load_relaxed(&sweep.unavailable) != 0)
-        sweep_portion();
-    else if (noted_bytes >= NOTE_STARTS_BYTES)
+    if (sweeper_is_missing()) {
+        if (!later)
+            sweep_portion();
+    } else if (noted_bytes >= NOTE_STARTS_BYTES) {
         sweeper_start();
+    }
+}
+
+void
+hhi_sweep_asked(void)
+{
+    if (hhi_opt.decay_ms == 0)
+        sweep_free_runs();
+    if (sweeper_is_missing())
+        sweep_portion();
 }
 
 // ---- Keeping it out, fork -----------------------------------------------------------------------

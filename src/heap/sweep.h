@@ -32,9 +32,13 @@
 
 struct hh_heap;
 struct hhi_purge_budget;
+struct hhi_tries;
 
-// size_bytes may have become unused: see to it that a sweep comes.
+// size_bytes may have become unused: see to it that a sweep comes. On a thread that is asking for memory nothing is
+// given back here: who is refused makes few calls.
 void hhi_sweep_note(size_t size_bytes);
+// A thread that was asking was served (struct hhi_thread): what it noted meanwhile is seen to.
+void hhi_sweep_asked(void);
 // One full pass for hh_trim; also the calling thread's own slabs. Returns bytes given back.
 size_t hhi_sweep_all(void);
 // Whether a sweep comes by itself some time after memory has become unused.
@@ -43,11 +47,11 @@ bool hhi_sweep_comes(void);
  * For who is about to be refused memory: retire all slabs that hold no block, the calling thread's own,
  * those it is about to learn of from its inboxes, those of threads that ended, and what other threads
  * keep; give back what is free then. Pages inside of slabs that are in use are left alone. Returns bytes.
- * refused_bytes: what the kernel has refused, in one piece, 0: a limit is reached. Of its own slabs of
- * small blocks a thread keeps the last empty one of each class where they can not make that piece: else
- * a thread that is refused something large would be refused everything from then on.
+ * tries: what the kernel has refused, of which only that goes back which it counts, NULL: a limit is reached.
+ * Of its own slabs of small blocks a thread keeps the last empty one of each class where they can not make that
+ * piece: else a thread that is refused something large would be refused everything from then on.
  */
-size_t hhi_sweep_retained(size_t refused_bytes);
+size_t hhi_sweep_retained(struct hhi_tries *tries);
 // Give back free runs.
 void hhi_sweep_runs(struct hhi_purge_budget *budget);
 // Give back free pages inside shared slabs of a heap, as hhi_cache_purge_stale does. Any thread,

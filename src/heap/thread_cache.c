@@ -348,7 +348,11 @@ cache_adopt_orphaned(struct hhi_cache *cache, unsigned class_index)
     struct hhi_thread *orphan = hhi_orphan_take_for(cache->heap);
     if (orphan == NULL)
         return NULL;
+    // relaxed: fixed once made.
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    thread->asking = HHI_ASKING;
     hhi_cache_share_all(hhi_cache_find(orphan, cache->heap));
+    thread->asking = HHI_ASKING_NO;
     hhi_orphan_put(orphan);
     return cache_adopt_shared(cache, class_index);
 }
@@ -380,7 +384,7 @@ cache_release_kept(struct hhi_cache *cache)
  * made; all of them, if there is no other memory (hhi_cache_give_back, by who is about to be refused).
  */
 static struct hhi_slab *
-cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
+cache_carve_asking(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     arrivals_settle(cache, CARVE_SETTLES);
     struct hhi_slab *slab = cache_pop_partial(cache, class_index);
@@ -399,7 +403,22 @@ cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
         if (slab == NULL)
             slab = cache_adopt_shared(cache, class_index);
     }
-    hhi_growth_check(cache);
+    return slab;
+}
+
+static struct hhi_slab *
+cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    // relaxed: fixed once made.
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    thread->asking = HHI_ASKING;
+    struct hhi_slab *slab = cache_carve_asking(cache, class_index, level);
+    bool noted = thread->asking == HHI_ASKING_NOTED;
+    thread->asking = HHI_ASKING_NO;
+    if (slab != NULL && noted)
+        hhi_sweep_asked();
+    if (slab != NULL)
+        hhi_growth_check(cache);
     return slab;
 }
 

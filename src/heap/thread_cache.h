@@ -134,6 +134,8 @@ enum hhi_thread_state {
     HHI_THREAD_ORPHAN = 2,  // in the list of orphans
 };
 
+enum hhi_asking { HHI_ASKING_NO, HHI_ASKING, HHI_ASKING_NOTED }; // noted: see sweep.h
+
 struct hhi_thread {
     struct hhi_cache main;            // first: its address, which a free compares, is the record's
     struct hhi_bin bins[HHI_CLASSES]; // the main cache's
@@ -149,6 +151,7 @@ struct hhi_thread {
     bool torn;                      // its thread was lost in a fork: lists must be rebuilt
     uint64_t holder;             // the thread that has it (hhi_thread_self), 0 in the orphans' list
     _Atomic uint32_t mended;     // the generation in which it was mended last
+    uint32_t asking;             // enum hhi_asking: for memory, and may be refused
     uint32_t borrowed;           // calls in progress of a thread that has none of its own
     struct hhi_thread *stand_in; // while borrowed: what hhi_self was, and will be
     struct hhi_cache *spare;     // empty caches of this record, by next_of_heap

@@ -81,9 +81,10 @@ alloc_result(enum hhi_vm_status status)
 
 // A refusal by the kernel is tried again as the level allows (section 10).
 static bool
-alloc_try_again(enum hhi_vm_status status, uint32_t level, unsigned attempt)
+alloc_try_again(enum hhi_vm_status status, uint32_t level, unsigned attempt,
+                struct hhi_tries *tries)
 {
-    return status == HHI_VM_NO_MEMORY && hhi_limit_retry(level, attempt, SIZE_MAX);
+    return status == HHI_VM_NO_MEMORY && hhi_limit_retry(level, attempt, tries);
 }
 
 static hh_hresult
@@ -101,10 +102,11 @@ alloc_reserve(uintptr_t address, size_t size_bytes, bool commit, uint32_t protec
                        : HH_W_INVALID_ADDRESS;
     }
     enum hhi_vm_status status;
+    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true, .next_calls = 1};
     unsigned attempt = 0;
     do {
         status = hhi_region_reserve(address, size_bytes, protection, commit, &base);
-    } while (alloc_try_again(status, level, attempt++));
+    } while (alloc_try_again(status, level, attempt++, &tries));
     if (status == HHI_VM_NO_MEMORY && address == 0 && commit)
         hhi_region_give_up();
     if (status == HHI_VM_OK)
@@ -124,6 +126,7 @@ alloc_commit(uintptr_t address, size_t size_bytes, uint32_t protection, uint32_t
 {
     uintptr_t first = page_down(address), end = page_up(address + size_bytes);
     size_t charged_bytes = 0;
+    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true, .next_calls = 1};
     unsigned attempt = 0;
     enum hhi_vm_status status;
     for (;;) {
@@ -135,7 +138,7 @@ alloc_commit(uintptr_t address, size_t size_bytes, uint32_t protection, uint32_t
                 break;
             }
             charged_bytes = bytes;
-        } else if (!alloc_try_again(status, level, attempt++)) {
+        } else if (!alloc_try_again(status, level, attempt++, &tries)) {
             if (status == HHI_VM_OK && bytes < charged_bytes) {
                 hhi_limit_discharge(charged_bytes - bytes);
                 charged_bytes = bytes;

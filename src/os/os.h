@@ -43,6 +43,12 @@ extern struct hhi_os hhi_os;
 
 // Memory calls made so far (statistics).
 extern _Atomic uint64_t hhi_os_calls;
+static inline uint64_t
+hhi_os_calls_now(void)
+{
+    // relaxed: a statistic.
+    return hh_load_relaxed(&hhi_os_calls);
+}
 
 size_t hhi_os_page_bytes(void);
 
@@ -95,6 +101,8 @@ int hhi_os_find_mapping(uintptr_t address, struct hhi_os_mapping *found);
 
 // Address space limit of the process (RLIMIT_AS) in bytes, SIZE_MAX if none.
 size_t hhi_os_address_space_limit(void);
+// Limit of its writable private pages (RLIMIT_DATA), the same.
+size_t hhi_os_data_limit(void);
 // Physical memory in bytes.
 size_t hhi_os_physical_bytes(void);
 // Monotonic time, a few milliseconds coarse, cheap.

@@ -212,13 +212,25 @@ hhi_os_replace(void *address, size_t size_bytes)
     return result < 0 ? (int)result : 0;
 }
 
+static size_t
+process_limit(int resource)
+{
+    struct rlimit limit = {0};
+    if (HHI_SYSCALL4(SYS_prlimit64, 0, resource, NULL, &limit) != 0)
+        return SIZE_MAX;
+    return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
+}
+
 size_t
 hhi_os_address_space_limit(void)
 {
-    struct rlimit limit = {0};
-    if (HHI_SYSCALL4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) != 0)
-        return SIZE_MAX;
-    return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
+    return process_limit(RLIMIT_AS);
+}
+
+size_t
+hhi_os_data_limit(void)
+{
+    return process_limit(RLIMIT_DATA);
 }
 
 size_t

@@ -19,6 +19,13 @@
 #define FRONT_CHECKED 0
 #endif
 
+// Whether NULL of hhi_malloc_slow is a refusal, and not for want of a record.
+HH_FAST bool
+hhi_front_is_refused(void)
+{
+    return !FRONT_CHECKED && hhi_thread_is_real(hhi_self);
+}
+
 // Usable size of a live block of this thread's; 0: ask the heap.
 HH_FAST size_t
 hhi_front_block_bytes(const void *block)

@@ -40,7 +40,9 @@ HH_NOINLINE static void *
 aligned_refill(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
     void *block = hhi_malloc_slow(rounded_bytes);
-    return hh_likely(block != NULL) ? block : aligned_block(alignment_bytes, size_bytes);
+    return hh_likely(block != NULL) || hhi_front_is_refused()
+               ? block
+               : aligned_block(alignment_bytes, size_bytes);
 }
 
 // What malloc's fast path has no block for. Most alignments are had by asking for a size that is a
@@ -68,7 +70,10 @@ HH_NOINLINE static void *
 aligned_refill_or_errno(size_t alignment_bytes, size_t size_bytes, size_t rounded_bytes)
 {
     void *block = hhi_malloc_slow(rounded_bytes);
-    return hh_likely(block != NULL) ? block : aligned_block_slow(alignment_bytes, size_bytes);
+    if (hh_likely(block != NULL))
+        return block;
+    return hhi_front_is_refused() ? hhi_override_no_memory()
+                                  : aligned_block_slow(alignment_bytes, size_bytes);
 }
 
 HH_NOINLINE static void *

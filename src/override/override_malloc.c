@@ -85,9 +85,12 @@ override_calloc_slow(size_t total_bytes)
 HH_NOINLINE static void *
 override_calloc_refill(size_t total_bytes)
 {
-    void *block = total_bytes <= HHI_SMALL_MAX_BYTES ? hhi_malloc_slow(total_bytes) : NULL;
-    return hh_likely(block != NULL) ? memset(block, 0, total_bytes)
-                                    : override_calloc_slow(total_bytes);
+    bool small = total_bytes <= HHI_SMALL_MAX_BYTES;
+    void *block = small ? hhi_malloc_slow(total_bytes) : NULL;
+    if (hh_likely(block != NULL))
+        return memset(block, 0, total_bytes);
+    return small && hhi_front_is_refused() ? hhi_override_no_memory()
+                                           : override_calloc_slow(total_bytes);
 }
 
 // A size above the small ones, or an empty bin. A leaf.

@@ -33,6 +33,8 @@ struct region {
     uint32_t lowest_hint;  // no free granule is lower; may be too low
     uint32_t capacity;     // granules the maps have room for
     bool executable;
+    bool plain;                      // huge pages are forbidden as a whole (I4)
+    bool untouched;                  // none of its pages was ever had
     bool active;                     // false: released, its addresses may be reserved again
     uint64_t *free_map;              // 1 = free
     uint64_t *dirty_map;             // 1 = free and dirty
@@ -48,9 +50,8 @@ static struct {
     struct region *spare;          // a record whose region could not be made
     uint32_t held_first;           // reserved for a region that could not be made
     uint32_t held_granules;        // 0: nothing
-    uint32_t step_limit;    // no region larger than this is tried unless needed; 0 = no limit
-    bool pages_refused;     // since something was given up for want of pages
-    bool addresses_refused; // since address space was last had
+    uint32_t step_limit; // no region larger than this is tried unless needed; 0 = no limit
+    uint64_t calls;      // made before the request that holds the lock
     size_t reserved_granules;
     size_t committed_granules;
     _Atomic size_t dirty_granules; // written under lock, read by anyone
@@ -239,7 +240,8 @@ region_start(struct region *region, uint32_t index, bool executable)
     if (!region_publish(region, executable))
         return false;
     region->committed_granules = region->huge_from = region->huge_end = 0;
-    region_allow_huge(region, 0, region->granules, false);
+    region->plain = false;
+    region->untouched = true;
     region->free_granules = region->longest_hint = region->granules;
     region->dirty_granules = region->lowest_hint = 0;
     region->executable = executable;
@@ -334,9 +336,17 @@ step_granted(uint32_t granules)
         runs.step_limit = granules > UINT32_MAX / 2 ? 0 : granules * 2;
 }
 
-// Reserve and hold granules, or else only what is needed; refused: so many were just refused.
+// Memory calls since the request that holds the lock took it; others' that need no lock are among them.
+static unsigned
+calls_made(void)
+{
+    return (unsigned)(hhi_os_calls_now() - runs.calls);
+}
+
+// Reserve and hold granules, or else only what is needed; refused: so many were just refused. A first try
+// that has made a call for its record besides leaves the smaller size to the next.
 static bool
-region_hold(uint32_t granules, uint32_t needed, uint32_t refused)
+region_hold(uint32_t granules, uint32_t needed, uint32_t refused, enum hhi_run_ask ask)
 {
     if (runs.held_granules >= needed)
         return true;
@@ -350,7 +360,8 @@ region_hold(uint32_t granules, uint32_t needed, uint32_t refused)
         refused = granules;
     }
     step_refused(refused);
-    if (refused <= needed || region_reserve(needed, &runs.held_first) != 0)
+    if (refused <= needed || calls_made() > (ask == HHI_ASK_MORE) ||
+        region_reserve(needed, &runs.held_first) != 0)
         return false;
     runs.held_granules = needed;
     return true;
@@ -376,12 +387,11 @@ region_add(uint32_t count, bool executable, enum hhi_run_ask ask)
     if (region == NULL && hh_load_relaxed(&runs.region_count) < REGIONS_MAX) {
         struct region *record =
             region_record(granules > runs.held_granules ? granules : runs.held_granules);
-        if (record != NULL && !region_hold(granules, needed, refused))
+        if (record != NULL && !region_hold(granules, needed, refused, ask))
             runs.spare = record;
         else if (record != NULL)
             region = region_create(record, executable);
     }
-    runs.addresses_refused = region == NULL;
     return region;
 }
 
@@ -417,11 +427,28 @@ region_commit(struct region *region, uint32_t limit, bool dense)
                                (size_t)(limit - from) << HHI_GRANULE_SHIFT, region->executable);
     if (result != 0)
         return result;
+    if (!region->plain) // not before: who is refused pages makes no call in vain
+        region_allow_huge(region, 0, region->granules, false);
+    region->plain = true;
+    region->untouched = false;
     region_move_huge(region, from, limit, dense);
     region->committed_granules = limit;
     hhi_region_record_set_committed(&region->record, hhi_granule_address(region->first + limit));
     runs.committed_granules += limit - from;
     return 0;
+}
+
+// A region has been unmapped.
+static void
+region_note_released(struct region *region)
+{
+    hhi_region_map_withdraw(&region->record);
+    region->active = false;
+    region->free_granules = region->longest_hint = 0;
+    map_assign(region->free_map, 0, region->granules, false);
+    runs.reserved_granules -= region->granules;
+    runs.committed_granules -= region->committed_granules;
+    region->committed_granules = 0;
 }
 
 static void
@@ -430,17 +457,10 @@ region_release(struct region *region)
     // Out of sight first: a query must not take what somebody else maps there next for ours.
     hhi_region_map_unpublish(&region->record);
     if (hhi_os_release((void *)hhi_granule_address(region->first),
-                       (size_t)region->granules << HHI_GRANULE_SHIFT) != 0) {
+                       (size_t)region->granules << HHI_GRANULE_SHIFT) == 0)
+        region_note_released(region);
+    else
         hhi_region_map_publish(&region->record, &region->record);
-        return;
-    }
-    hhi_region_map_withdraw(&region->record);
-    region->active = false;
-    region->free_granules = region->longest_hint = 0;
-    map_assign(region->free_map, 0, region->granules, false);
-    runs.reserved_granules -= region->granules;
-    runs.committed_granules -= region->committed_granules;
-    region->committed_granules = 0;
 }
 
 // ---- Runs ---------------------------------------------------------------------------------------
@@ -482,20 +502,39 @@ region_take(struct region *region, uint32_t at, uint32_t count)
     return count - dirty;
 }
 
-// Address space that is not even in part committed, and more than the next request is likely to need.
-static void
-regions_release_unused(void)
+// What is reserved and not more than the next request is likely to need.
+static uint32_t
+worth_keeping(void)
 {
     uint32_t usual = region_default_granules();
-    if (runs.held_granules > usual)
-        held_release();
+    return usual < COMMIT_STEP_GRANULES ? COMMIT_STEP_GRANULES : usual;
+}
+
+// A region whose pages were all refused, and larger than that.
+static struct region *
+region_unused(void)
+{
+    uint32_t usual = worth_keeping();
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count; index++) {
         struct region *region = *region_slot(index);
-        if (region->active && region->committed_granules == 0 && region->granules > usual)
-            region_release(region);
+        if (region->active && region->untouched && region->granules > usual)
+            return region;
     }
+    return NULL;
+}
+
+void
+hhi_run_release_unused(void)
+{
+    hhi_lock_enter(&runs.lock);
+    struct region *region = region_unused();
+    if (runs.held_granules > worth_keeping())
+        held_release();
+    else if (region != NULL)
+        region_release(region);
+    hhi_lock_leave(&runs.lock);
 }
 
 static bool
@@ -513,7 +552,6 @@ region_alloc(struct region *region, const struct hhi_run_request *request, struc
     bool dense = !request->sparse && request->count <= HUGE_RUN_GRANULES;
     int result = region_commit(region, at + request->count, dense);
     if (result != 0) {
-        runs.pages_refused = true;
         run->refusal = result;
         return false;
     }
@@ -537,7 +575,9 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
     bool done = false;
     run->refusal = request->ask == HHI_ASK_NOTHING ? -ENOMEM : 0;
+    run->addresses_refused = false;
     hhi_lock_enter(&runs.lock);
+    runs.calls = hhi_os_calls_now();
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count && !done; index++)
@@ -546,9 +586,15 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
         struct region *region = region_add(needed, request->executable, request->ask);
         done = region != NULL && region_alloc(region, request, run);
+        run->addresses_refused = region == NULL && runs.held_granules == 0;
+        // Tables for the next region: its request then has less to ask for, and tries it again if need be.
+        if (done)
+            (void)hhi_window_cover((size_t)runs.next_granule + region_default_granules());
     }
-    if (!done && request->ask == HHI_ASK_NEEDED)
-        regions_release_unused();
+    if (!done) {
+        run->calls = calls_made();
+        run->next_calls = runs.held_granules > worth_keeping() || region_unused() != NULL ? 2 : 1;
+    }
     hhi_lock_leave(&runs.lock);
     return done;
 }
@@ -565,8 +611,6 @@ hhi_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_gr
         result = region_commit(region, at + more, false);
     if (result == 0)
         *clean_granules = region_take(region, at, more);
-    else if (result != -EEXIST)
-        runs.pages_refused = true;
     hhi_lock_leave(&runs.lock);
     return result;
 }
@@ -692,54 +736,6 @@ region_purge(struct region *region, uint64_t now_ms, uint32_t decay_ms, size_t l
     return purged_bytes;
 }
 
-/*
- * Pages were refused: those of the free end of a region count for the kernel as data, and as memory
- * that was promised, as long as they are accessible. The caller has purged them. False: refused, too; it
- * may have been done in part, so in either case they are committed anew before they are used.
- */
-static bool
-region_uncommit_end(struct region *region)
-{
-    uint32_t end = region->committed_granules;
-    if (!region->active || end == 0)
-        return true;
-    while (end > 0 && map_test(region->free_map, end - 1) && !map_test(region->dirty_map, end - 1))
-        end--;
-    end = (uint32_t)hh_align_up(region->first + end, COMMIT_STEP_GRANULES) - region->first;
-    if (end + COMMIT_STEP_GRANULES > region->committed_granules)
-        return true;
-    uint32_t count = region->committed_granules - end;
-    uintptr_t from = hhi_granule_address(region->first + end);
-    size_t size_bytes = (size_t)count << HHI_GRANULE_SHIFT;
-    hhi_region_record_set_committed(&region->record, from);
-    bool done = hhi_os_protect((void *)from, size_bytes, HHI_ACCESS_NONE) == 0;
-    if (region->huge_end > end)
-        region_move_huge(region, end, end, false);
-    runs.committed_granules -= count;
-    region->committed_granules = end;
-    return done;
-}
-
-static void
-regions_uncommit_ends(void)
-{
-    // relaxed: written under the lock, which is held.
-    uint32_t count = hh_load_relaxed(&runs.region_count);
-    for (uint32_t index = 0; index < count && region_uncommit_end(*region_slot(index)); index++)
-        continue;
-    runs.pages_refused = false;
-}
-
-// An idle process keeps one region reserved; it costs no memory. One that is not committed yet is kept
-// for the request that could not have its pages, unless it is addresses that are wanted.
-static bool
-region_is_worth_keeping(const struct region *region, uint64_t now_ms, bool first)
-{
-    if (region->committed_granules == 0 && now_ms == HHI_RUN_ALL)
-        return !runs.addresses_refused;
-    return first && !region->executable;
-}
-
 size_t
 hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
 {
@@ -754,15 +750,202 @@ hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes)
         region_purge_huge(region, now_ms, decay_ms);
         if (region->active && region->free_granules == region->granules &&
             region->dirty_granules == 0) {
-            if (!region_is_worth_keeping(region, now_ms, keep_one))
+            // An idle process keeps one region reserved; it costs no memory.
+            if (!keep_one || region->executable)
                 region_release(region);
             keep_one = false;
         }
     }
-    if (runs.pages_refused && now_ms == HHI_RUN_ALL)
-        regions_uncommit_ends();
     hhi_lock_leave(&runs.lock);
     return purged_bytes;
+}
+
+// ---- Before a refusal by the kernel -------------------------------------------------------------
+
+/*
+ * What one call gives back: the free end of a region and the free regions right behind it, or only whole
+ * regions. Accessible pages count for RLIMIT_DATA and for strict overcommit, addresses for RLIMIT_AS; the pages'
+ * contents count for nothing, so that they are not purged before.
+ *
+ *   region |##used##|..free..,..dirty..|..reserved..| next region, all free |  one in use
+ *                   |<----------- one stretch ------------------------------>|
+ */
+struct stretch {
+    uint32_t first, end; // granules of the window; at regions' ends, but for first
+    uint32_t worth;      // granules of it that count for what was refused
+};
+
+static bool
+region_is_free(const struct region *region)
+{
+    return region->active && region->free_granules == region->granules;
+}
+
+// Granules that count from the beginning of a region's free end on, at *at. 0: nothing is worth a call.
+static uint32_t
+region_free_end(const struct region *region, bool whole, uint32_t *at)
+{
+    uint32_t from = region_is_free(region) ? 0 : region->granules;
+    *at = from;
+    if (whole)
+        return region->granules - from;
+    while (from > 0 && region->active && map_test(region->free_map, from - 1))
+        from--;
+    if (from > 0)
+        from = (uint32_t)hh_align_up(region->first + from, COMMIT_STEP_GRANULES) - region->first;
+    *at = from;
+    return region->committed_granules > from ? region->committed_granules - from : 0;
+}
+
+// The region that begins at a granule if all of it is free, else NULL.
+static struct region *
+region_free_at(uint32_t granule)
+{
+    // relaxed: written under the lock, which is held.
+    uint32_t index =
+        granule < runs.next_granule ? hh_load_relaxed(hhi_region_of_granule(granule)) : 0;
+    struct region *region = index != 0 ? *region_slot(index - 1) : NULL;
+    return region != NULL && region->first == granule && region_is_free(region) ? region : NULL;
+}
+
+static struct stretch
+stretch_from(struct region *region, bool whole)
+{
+    uint32_t at;
+    struct stretch stretch = {.worth = region_free_end(region, whole, &at)};
+    if (stretch.worth == 0)
+        return stretch;
+    stretch.first = region->first + at;
+    stretch.end = region->first + region->granules;
+    while ((region = region_free_at(stretch.end)) != NULL) {
+        stretch.worth += region_free_end(region, whole, &at);
+        stretch.end = region->first + region->granules;
+    }
+    return stretch;
+}
+
+// The stretch of the greatest worth; *all: what all of them are worth together.
+static struct stretch
+stretch_find(bool whole, size_t *all)
+{
+    struct stretch most = {0, 0, 0};
+    *all = 0;
+    // relaxed: written under the lock, which is held.
+    uint32_t count = hh_load_relaxed(&runs.region_count), at;
+    for (uint32_t index = 0; index < count; index++) {
+        struct stretch stretch = stretch_from(*region_slot(index), whole);
+        *all += region_free_end(*region_slot(index), whole, &at);
+        if (stretch.worth > most.worth)
+            most = stretch;
+    }
+    return most;
+}
+
+// What queries are told of the regions in a stretch: before it is given back, or if that failed.
+static void
+stretch_tell(const struct stretch *stretch, bool whole, bool gone)
+{
+    for (uint32_t at = stretch->first; at < stretch->end;) {
+        struct region *region = region_of_granule(at);
+        uint32_t committed = region->first + region->committed_granules;
+        if (whole && gone)
+            hhi_region_map_unpublish(&region->record);
+        else if (whole)
+            hhi_region_map_publish(&region->record, &region->record);
+        else if (committed > at)
+            hhi_region_record_set_committed(&region->record,
+                                            hhi_granule_address(gone ? at : committed));
+        at = region->first + region->granules;
+    }
+}
+
+// The granules of a region from at on, all free, are inaccessible and hold nothing any more.
+static size_t
+region_note_reserved(struct region *region, uint32_t at)
+{
+    uint32_t dirty = map_assign(region->dirty_map, at, region->granules - at, false);
+    region->dirty_granules -= dirty;
+    dirty_add(-(int64_t)dirty);
+    if (region->committed_granules > at) {
+        runs.committed_granules -= region->committed_granules - at;
+        region->committed_granules = at;
+    }
+    region->plain = false; // its new mapping is like any other
+    if (region->huge_end > at)
+        region->huge_from = region->huge_end = at;
+    return (size_t)dirty << HHI_GRANULE_SHIFT;
+}
+
+// A refused mapping over free pages may have been made in part: they count as reserved in either case, so their
+// contents go. What is not mapped any more is refused to who commits it.
+static bool
+stretch_is_emptied(void *address, size_t size_bytes)
+{
+    int result = hhi_os_purge(address, size_bytes);
+    return result == 0 || result == -ENOMEM;
+}
+
+// Adds the bytes that were dirty to *dirty_bytes. False: the kernel would not.
+static bool
+stretch_give_back(const struct stretch *stretch, bool whole, size_t *dirty_bytes)
+{
+    void *address = (void *)hhi_granule_address(stretch->first);
+    size_t size_bytes = (size_t)(stretch->end - stretch->first) << HHI_GRANULE_SHIFT;
+    stretch_tell(stretch, whole, true);
+    int result = whole ? hhi_os_release(address, size_bytes) : hhi_os_replace(address, size_bytes);
+    if (result != 0 && (whole || !stretch_is_emptied(address, size_bytes))) {
+        stretch_tell(stretch, whole, false);
+        return false;
+    }
+    for (uint32_t at = stretch->first, next; at < stretch->end; at = next) {
+        struct region *region = region_of_granule(at);
+        next = region->first + region->granules;
+        *dirty_bytes += region_note_reserved(region, at - region->first);
+        if (whole)
+            region_note_released(region);
+    }
+    return result == 0;
+}
+
+// Whether the process has a limit for what was refused: then that much less of it used is that much more to be had.
+static bool
+refusal_is_of_limit(const struct hhi_tries *tries)
+{
+    return (!tries->pages && hhi_os_address_space_limit() != SIZE_MAX) ||
+           (!tries->addresses && hhi_os_data_limit() != SIZE_MAX);
+}
+
+size_t
+hhi_run_give_back(struct hhi_tries *tries)
+{
+    size_t dirty_bytes = 0, all;
+    // Asked for are steps of pages, and regions of whole MiB.
+    size_t needed = (tries->size_bytes >> HHI_GRANULE_SHIFT) + 2 * COMMIT_STEP_GRANULES;
+    hhi_lock_enter(&runs.lock);
+    // Regions help whatever was refused; but if there is no limit other than of pages, there is more to give back.
+    bool unknown = !tries->pages && !tries->addresses;
+    bool whole = !tries->pages && !(unknown && hhi_os_address_space_limit() == SIZE_MAX &&
+                                    hhi_os_data_limit() != SIZE_MAX);
+    bool all_of_it = false;
+    struct stretch stretch = stretch_find(whole, &all);
+    if (stretch.worth == 0 && unknown)
+        stretch = stretch_find(whole = false, &all);
+    if (stretch.worth != 0 && all >= needed)
+        all_of_it = refusal_is_of_limit(tries);
+    while (stretch.worth != 0 &&
+           (all_of_it || tries->calls + tries->next_calls < HHI_TRIES_CALLS)) {
+        tries->calls++;
+        if (!stretch_give_back(&stretch, whole, &dirty_bytes)) {
+            tries->calls += !whole;
+            break;
+        }
+        stretch = stretch_find(whole, &all);
+    }
+    if (all_of_it && stretch.worth == 0)
+        tries->calls = 0; // it will be served
+    runs.purged_bytes += dirty_bytes;
+    hhi_lock_leave(&runs.lock);
+    return dirty_bytes;
 }
 
 // ---- Figures, fork, check -----------------------------------------------------------------------

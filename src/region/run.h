@@ -45,17 +45,32 @@ struct hhi_run {
     uint32_t count;          // granules
     uint32_t clean_granules; // of these, how many used no memory before
     int refusal;             // where there is no run: -errno with which pages were refused, or 0
+    bool addresses_refused;  // where there is none: whether addresses were
+    unsigned calls;      // the same: memory calls made, with those of other threads in that moment
+    unsigned next_calls; // the same: see struct hhi_tries
 };
 
-/*
- * What the kernel may be asked for. Who is refused gives memory back and tries again; all tries of one
- * request together make four calls that map, unmap or protect, a few more where tables grow (docs/adr/0028-*).
- */
+// What the kernel may be asked for.
 enum hhi_run_ask {
     HHI_ASK_MORE,    // address space for later requests as well, else what is needed: a first try
     HHI_ASK_NEEDED,  // what is needed only: a second try, or one that can be done without
     HHI_ASK_NOTHING, // neither addresses nor pages: just this has been refused
 };
+
+/*
+ * One request for memory, over all of its tries: zero-filled at first, but for its size. Who is refused by the
+ * kernel gives memory back and tries again, as far as the request's calls go: those that map, unmap, protect or
+ * advise. It may make more where the limits of the process tell that it will be served (docs/adr/0033-*).
+ */
+struct hhi_tries {
+    size_t size_bytes;     // asked for
+    enum hhi_run_ask ask;  // what the next try may ask the kernel for
+    bool pages, addresses; // what the last try was refused; neither: a record
+    bool outside;          // memory that no free run can be made of
+    unsigned calls;        // made so far
+    unsigned next_calls;   // the next try makes if it is refused, and what comes after it
+};
+enum { HHI_TRIES_CALLS = 4 };
 
 // What hhi_run_alloc is asked for.
 struct hhi_run_request {
@@ -66,8 +81,7 @@ struct hhi_run_request {
     bool sparse;          // much of it may stay untouched: no reason for huge pages
 };
 
-// False when the system or the window has no room. What a refused first try has reserved is kept for
-// the next; a refused HHI_ASK_NEEDED keeps no more than a region of the usual size.
+// False when the system or the window has no room. What a refused try has reserved is kept for the next.
 bool hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run);
 // Take the more granules behind a run as well. 0; -EEXIST if they are not free; -errno if their pages
 // are refused. *clean_granules as above.
@@ -93,6 +107,14 @@ hhi_stamp_is_due(uint32_t stamp_ms, uint64_t now_ms, uint32_t decay_ms)
  * that are empty. Returns the bytes that were dirty. At most limit_bytes, as near as granules allow.
  */
 size_t hhi_run_purge(uint64_t now_ms, uint32_t decay_ms, size_t limit_bytes);
+
+/*
+ * Before the kernel's refusal: free ends of regions are made inaccessible, if it was pages, else free regions
+ * are released; the largest first. Returns the bytes that were dirty.
+ */
+size_t hhi_run_give_back(struct hhi_tries *tries);
+// A request was refused for good: release what it has reserved if the next is not likely to need as much.
+void hhi_run_release_unused(void);
 
 // Whether a region is large enough for so many bytes, if it were free.
 bool hhi_run_region_can_hold(size_t size_bytes);

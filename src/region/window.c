@@ -13,7 +13,8 @@ static _Atomic size_t covered HH_START_STATE;                 // granules whose 
 
 enum {
     REGION_OF_NEAR_BYTES = 512,   // of 128 MiB
-    TABLE_PIECES_PER_STEP = 2048, // tables are committed for 128 MiB of window at a time
+    TABLE_PIECES_PER_STEP = 2048, // records are committed for 128 MiB of window at a time
+    HEAD_PIECES_PER_STEP = 65536, // and the small tables for 4 GiB: most steps are one call
 };
 
 // A region of 64 MiB is one entry of the region map.
@@ -48,8 +49,12 @@ static struct tables_extent
 tables_extent(size_t limit)
 {
     uintptr_t page_bytes = hhi_os_page_bytes(), middle = (uintptr_t)hhi_window.heads;
+    size_t records = limit;
+    limit = hh_align_up(limit, HEAD_PIECES_PER_STEP);
+    if (limit > hhi_window.granules)
+        limit = hhi_window.granules;
     return (struct tables_extent){
-        hh_align_up((uintptr_t)hhi_window.records + (limit << HHI_RECORD_SHIFT), page_bytes),
+        hh_align_up((uintptr_t)hhi_window.records + (records << HHI_RECORD_SHIFT), page_bytes),
         hh_align_down(middle - limit / HHI_GRANULES_PER_MIB * sizeof(uint32_t), page_bytes),
         hh_align_up(middle + limit * sizeof(uint32_t), page_bytes)};
 }
@@ -140,7 +145,8 @@ hhi_window_cover(size_t limit)
     if (half_done != limit && !range_commit(old.records_end, new.records_end))
         return false;
     half_done = limit;
-    if (!range_commit(new.begin, new.end))
+    if ((from == 0 || new.begin != old.begin || new.end != old.end) &&
+        !range_commit(new.begin, new.end))
         return false;
     // relaxed: queries look at the number alone, and write to no table.
     hh_store_relaxed(&covered, limit);

@@ -162,26 +162,34 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
 
 // A run of granules; what waits in limbo is released first if it is much, or if there is no other.
 static bool
-carve_run(struct hhi_run_request *request, struct hhi_run *run)
+carve_run(struct hhi_run_request *request, struct hhi_run *run, struct hhi_tries *tries)
 {
     hhi_limbo_advance(false);
     if (hhi_run_alloc(request, run))
         return true;
+    tries->pages = run->refusal != 0;
+    tries->addresses = run->addresses_refused;
+    tries->calls += run->calls;
+    tries->next_calls = run->next_calls;
     request->ask = HHI_ASK_NOTHING; // the kernel has just refused
     return hhi_limbo_advance(true) != 0 && hhi_run_alloc(request, run);
 }
 
 static struct hhi_slab *
-carve_fresh(unsigned class_index, unsigned how, enum hhi_run_ask ask, uint32_t *clean_granules)
+carve_fresh(unsigned class_index, unsigned how, struct hhi_tries *tries, uint32_t *clean_granules)
 {
     bool executable = (how & HHI_CARVE_EXECUTABLE) != 0;
-    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable, ask,
+    struct hhi_run_request request = {hhi_class_granules(class_index), 1, executable, tries->ask,
                                       (how & HHI_CARVE_SPARSE) != 0};
     struct hhi_run run;
+    uint64_t calls = hhi_os_calls_now();
     hhi_link *links = links_take(class_index);
+    tries->calls += (unsigned)(hhi_os_calls_now() - calls);
+    tries->pages = tries->addresses = false;
+    tries->next_calls = 1;
     if (links == NULL)
         return NULL;
-    if (!carve_run(&request, &run)) {
+    if (!carve_run(&request, &run, tries)) {
         hhi_lock_enter(&limbo.lock);
         links_give(class_index, links);
         hhi_lock_leave(&limbo.lock);
@@ -200,7 +208,7 @@ carve_fresh(unsigned class_index, unsigned how, enum hhi_run_ask ask, uint32_t *
 }
 
 struct hhi_slab *
-hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, enum hhi_run_ask ask,
+hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, struct hhi_tries *tries,
                uint32_t *clean_granules)
 {
     bool executable = (how & HHI_CARVE_EXECUTABLE) != 0;
@@ -209,7 +217,7 @@ hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, enum hh
     if (slab != NULL)
         slab_set_flags(slab, false, executable);
     else
-        slab = carve_fresh(class_index, how, ask, clean_granules);
+        slab = carve_fresh(class_index, how, tries, clean_granules);
     if (slab == NULL)
         return NULL;
     slab_start(slab, heap, hhi_class_bytes(class_index), hhi_class_granules(class_index));
@@ -222,12 +230,12 @@ hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, enum hh
 
 struct hhi_slab *
 hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment_granules,
-                     bool executable, enum hhi_run_ask ask, uint32_t *clean_granules)
+                     bool executable, struct hhi_tries *tries, uint32_t *clean_granules)
 {
     uint32_t count = (uint32_t)((size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT);
-    struct hhi_run_request request = {count, alignment_granules, executable, ask, false};
+    struct hhi_run_request request = {count, alignment_granules, executable, tries->ask, false};
     struct hhi_run run;
-    if (!carve_run(&request, &run))
+    if (!carve_run(&request, &run, tries))
         return NULL;
     struct hhi_slab *slab = hhi_slab_at(run.first);
     slab_start(slab, heap, (size_t)count << HHI_GRANULE_SHIFT, count);

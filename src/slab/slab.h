@@ -289,10 +289,10 @@ enum {                        // bits of how
  * for the caller's accounts. NULL when there is no memory.
  */
 struct hhi_slab *hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how,
-                                enum hhi_run_ask ask, uint32_t *clean_granules);
+                                struct hhi_tries *tries, uint32_t *clean_granules);
 struct hhi_slab *hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes,
                                       uint32_t alignment_granules, bool executable,
-                                      enum hhi_run_ask ask, uint32_t *clean_granules);
+                                      struct hhi_tries *tries, uint32_t *clean_granules);
 // Grow a live large block in place to hold size_bytes. As hhi_run_extend.
 int hhi_slab_extend_large(struct hhi_slab *slab, size_t size_bytes, uint32_t *clean_granules);
 

@@ -39,10 +39,10 @@ static const struct {
     const char *name;
     unsigned calls_most;
 } requests[REQUESTS] = {
-    {"heaps", 20},
+    {"heaps", 4},
     {"VirtualAlloc, anywhere", 16},
     {"other calls on virtual memory", 12},
-    {"process-critical", 40}, // tried up to six times
+    {"process-critical", 24}, // tried up to six times
 };
 
 PLAIN_FUNCTION(hh_heap *, hh_heap_default, (void), ())

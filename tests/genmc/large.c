@@ -91,11 +91,12 @@ proof_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
     hhi_lock_enter(&run_lock);
     bool free = given == 0;
+    run->first = run->count = run->clean_granules = run->calls = run->next_calls = 0;
     run->refusal = 0;
+    run->addresses_refused = false;
     if (free) {
         given = request->count;
         runs_given++;
-        run->first = run->clean_granules = 0;
         run->count = request->count;
     }
     hhi_lock_leave(&run_lock);
@@ -145,9 +146,9 @@ proof_limit_discharge(size_t bytes)
 }
 
 bool
-proof_limit_retry(unsigned level, unsigned attempt, size_t refused_bytes)
+proof_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries)
 {
-    (void)level, (void)attempt, (void)refused_bytes;
+    (void)level, (void)attempt, (void)tries;
     return false;
 }
 

@@ -47,6 +47,7 @@ static hhi_link links[1024];
 static struct hhi_guard reader_guard;
 static bool alone; // no reader runs
 static bool run_used;
+_Atomic uint64_t hhi_os_calls;
 static char heap;  // only its address
 static int memory; // of the run
 static int seen;   // what the reader saw of it
@@ -77,13 +78,13 @@ hhi_meta_alloc(size_t size_bytes)
 bool
 hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
 {
-    if (run_used)
-        return false;
-    run_used = true;
-    run->first = run->clean_granules = 0;
+    run->first = run->clean_granules = run->calls = run->next_calls = 0;
     run->count = request->count;
     run->refusal = 0;
-    return true;
+    run->addresses_refused = false;
+    if (run_used)
+        return false;
+    return run_used = true;
 }
 
 int
@@ -152,7 +153,8 @@ static bool
 slab_carve(unsigned class_index)
 {
     uint32_t clean_granules;
-    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, 0, HHI_ASK_MORE,
+    struct hhi_tries tries = {.ask = HHI_ASK_MORE};
+    return hhi_slab_carve((struct hh_heap *)(void *)&heap, class_index, 0, &tries,
                           &clean_granules) != NULL;
 }
 

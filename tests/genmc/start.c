@@ -49,7 +49,7 @@ proof_nothing(void)
 }
 
 void
-proof_limit_set_purge(size_t (*purge)(size_t refused_bytes))
+proof_limit_set_purge(size_t (*purge)(struct hhi_tries *tries))
 {
     (void)purge;
 }

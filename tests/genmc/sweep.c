@@ -39,10 +39,10 @@
 
 #if defined(HH_GENMC) // what the linker would find
 struct hhi_window hhi_window;
+const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint64_t hhi_guard_epoch;
 _Atomic uint32_t hhi_thread_generation;
-const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 #endif
 struct hhi_options proof_opt = {.decay_ms = 1000, .background = true};
 static int starts; // plain: one at a time may start a thread
@@ -133,6 +133,7 @@ sweeper(void *arg)
 static void *
 noter(void *arg)
 {
+    hhi_self = (struct hhi_thread *)(uintptr_t)&hhi_thread_none;
     hhi_sweep_note(NOTE_STARTS_BYTES);
     return arg;
 }

@@ -63,14 +63,14 @@ FAULTS = {
     ),
     "mappings.refused": (
         "src/region/run.c",
-        "        runs.pages_refused = true;\n        run->refusal = result;\n        return false;\n",
-        "        run->refusal = result;\n",
+        "    if (result != 0) {\n        run->refusal = result;\n        return false;\n",
+        "    if (result != 0) {\n        run->refusal = result;\n",
         "a refused commit is taken for granted: crash",
     ),
     "mappings.again": (
         "src/region/run.c",
         "    if (region == NULL && hh_load_relaxed(&runs.region_count) < REGIONS_MAX) {\n",
-        "    if (region == NULL && !runs.addresses_refused &&\n"
+        "    if (region == NULL && runs.step_limit == 0 &&\n"
         "        hh_load_relaxed(&runs.region_count) < REGIONS_MAX) {\n",
         "after a refusal no region is reserved any more: what is asked for later is refused",
     ),

@@ -316,7 +316,7 @@ mill_trim(void *arg)
 {
     // relaxed: only when to stop.
     while (hh_load_relaxed(&mill.trimming))
-        hhi_sweep_retained(0);
+        hhi_sweep_retained(NULL);
     return arg;
 }
 

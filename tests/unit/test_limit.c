@@ -26,9 +26,9 @@ static struct {
 static char fake_reserve[HHI_LIMIT_RESERVE_BYTES];
 
 static size_t
-fake_purge(size_t refused_bytes)
+fake_purge(struct hhi_tries *tries)
 {
-    (void)refused_bytes;
+    (void)tries;
     size_t bytes = fake.purge_yields;
     fake.purges++;
     fake.purge_yields = 0;
@@ -306,19 +306,40 @@ kernel_refusals_follow_the_same_steps(void **state)
     hhi_limit_prepare_reserve();
     hhi_limit_refill_reserve();
     fake.purges = fake.unmaps = 0;
+    struct hhi_tries tries = {.size_bytes = 100};
     for (unsigned level = HHI_LEVEL_TASK; level <= HHI_LEVEL_DOMAIN; level++) {
-        assert_true(hhi_limit_retry(level, 0, 100));
-        assert_false(hhi_limit_retry(level, 1, 100));
+        assert_true(hhi_limit_retry(level, 0, &tries));
+        assert_false(hhi_limit_retry(level, 1, &tries));
     }
     assert_int_equal(fake.purges, 2);
     assert_int_equal(fake.unmaps, 0);
     unsigned attempt = 0;
-    while (hhi_limit_retry(HHI_LEVEL_PROCESS, attempt, 100))
+    while (hhi_limit_retry(HHI_LEVEL_PROCESS, attempt, &tries))
         attempt++;
     assert_int_equal(attempt, 5);
     assert_int_equal(fake.unmaps, 1);
     assert_int_equal(fake.waits, 3);
     assert_true(fake.waited_ms <= 50);
+}
+
+static void
+a_request_without_calls_left_is_refused_but_for_process_level(void **state)
+{
+    (void)state;
+    hhi_limit_prepare_reserve();
+    hhi_limit_refill_reserve();
+    struct hhi_tries tries = {.size_bytes = 100, .calls = 3, .next_calls = 1};
+    assert_true(hhi_limit_retry(HHI_LEVEL_TASK, 0, &tries));
+    tries.next_calls = 2;
+    for (unsigned level = HHI_LEVEL_TASK; level <= HHI_LEVEL_DOMAIN; level++)
+        assert_false(hhi_limit_retry(level, 0, &tries));
+    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 0, &tries));
+    assert_int_equal(tries.calls, 3);
+    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 1, &tries));
+    assert_int_equal(tries.calls, 1); // the reserve's own
+    tries.calls = 4;
+    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 2, &tries));
+    assert_int_equal(tries.calls, 0);
 }
 
 static void
@@ -352,7 +373,8 @@ the_real_system_maps_waits_and_keeps_errno(void **state)
     errno = 4711;
     hhi_limit_refill_reserve();
     assert_true(hhi_limit_release_reserve());
-    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 2, 100));
+    struct hhi_tries tries = {.size_bytes = 100};
+    assert_true(hhi_limit_retry(HHI_LEVEL_PROCESS, 2, &tries));
     assert_int_equal(errno, 4711);
 }
 
@@ -424,6 +446,7 @@ main(void)
         TEST(a_limit_below_the_count_refuses_growth_until_the_count_has_fallen),
         TEST(a_charge_must_fit_the_heap_and_the_process_and_fails_without_trace),
         TEST(kernel_refusals_follow_the_same_steps),
+        TEST(a_request_without_calls_left_is_refused_but_for_process_level),
         TEST(the_reserve_is_given_up_once_and_refilled_by_a_later_charge),
         TEST(the_real_system_maps_waits_and_keeps_errno),
         TEST(racing_charges_never_pass_the_limit_and_end_at_zero),

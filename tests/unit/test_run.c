@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "base/bits.h"
 #include "options/options.h"
@@ -18,7 +19,7 @@ static struct hhi_os kernel;
 
 // What the fake kernel refuses. A count of 0: the next call is refused; negative: none is.
 static struct {
-    int map_in, protect_in, advise_in;
+    int map_in, unmap_in, protect_in, advise_in;
     size_t largest_map_bytes; // 0 = any
     uintptr_t taken_from;     // 0 = nothing; else all addresses from here on are somebody's
 } refuse;
@@ -42,6 +43,12 @@ fake_map(void *address, size_t size_bytes, int protection, int flags)
 
 // What is refused may have been done in part.
 static int
+fake_unmap(void *address, size_t size_bytes)
+{
+    return refused(&refuse.unmap_in) ? -ENOMEM : kernel.unmap(address, size_bytes);
+}
+
+static int
 fake_protect(void *address, size_t size_bytes, int protection)
 {
     if (!refused(&refuse.protect_in))
@@ -60,7 +67,7 @@ fake_advise(void *address, size_t size_bytes, int advice)
 static void
 refuse_nothing(void)
 {
-    refuse.map_in = refuse.protect_in = refuse.advise_in = -1;
+    refuse.map_in = refuse.unmap_in = refuse.protect_in = refuse.advise_in = -1;
     refuse.largest_map_bytes = 0;
     refuse.taken_from = 0;
 }
@@ -72,6 +79,7 @@ kernel_replace(void **state)
     kernel = hhi_os;
     refuse_nothing();
     hhi_os.map = fake_map;
+    hhi_os.unmap = fake_unmap;
     hhi_os.protect = fake_protect;
     hhi_os.advise = fake_advise;
     return 0;
@@ -180,7 +188,7 @@ a_run_grows_into_free_granules_only(void **state)
     hhi_run_check();
     assert_int_equal(hhi_run_extend(first.first, 5, REGION_GRANULES, &clean), -EEXIST);
     assert_int_equal(hhi_run_extend(first.first, 5, UINT32_MAX - 3, &clean), -EEXIST);
-    run_give((struct hhi_run){first.first, 5, 0, 0});
+    run_give((struct hhi_run){.first = first.first, .count = 5});
 }
 
 static void
@@ -385,7 +393,7 @@ a_region_is_as_large_as_the_system_grants(void **state)
     refuse_nothing();
     run_give(run_take(6 * MIB_GRANULES));
     run_give(run);
-    run_give((struct hhi_run){hold.first, rest + 1, 0, 0});
+    run_give((struct hhi_run){.first = hold.first, .count = rest + 1});
 }
 
 /*
@@ -446,25 +454,26 @@ a_refused_commit_of_an_extension_changes_nothing(void **state)
     hhi_run_check();
     refuse_nothing();
     assert_int_equal(hhi_run_extend(run.first, 1, 512, &clean), 0);
-    run_give((struct hhi_run){run.first, 513, 0, 0});
+    run_give((struct hhi_run){.first = run.first, .count = 513});
 }
 
 // Pages were refused, so a region's free end is to be given up, which is refused, too.
 static void
-a_free_end_given_up_in_part_is_whole_again(void **state)
+a_free_end_that_is_not_taken_back_is_whole_again(void **state)
 {
     (void)state;
-    struct hhi_run low = run_take(1), high = run_take(256), run;
+    struct hhi_run low = run_take(1), high = run_take(256);
     run_give(high);
-    refuse.protect_in = 0;
-    assert_false(run_try(512, 1, false, &run));
-    assert_int_equal(run.refusal, -ENOMEM);
-    refuse.protect_in = 0;
-    hhi_run_purge(HHI_RUN_ALL, 0, SIZE_MAX);
-    assert_true(refuse.protect_in < 0);
+    struct hhi_tries tries = {.size_bytes = run_size(high), .pages = true, .next_calls = 1};
+    memset(run_bytes(high), 5, run_size(high));
+    refuse.map_in = 0;
+    assert_true(hhi_run_give_back(&tries) > 0);
+    assert_true(refuse.map_in < 0);
+    assert_int_equal(tries.calls, 2);
     hhi_run_check();
     struct hhi_run again = run_take(256);
     assert_int_equal(again.first, high.first);
+    assert_int_equal(run_bytes(again)[run_size(again) - 1], 0);
     memset(run_bytes(again), 1, run_size(again));
     run_give(again);
     run_give(low);
@@ -659,6 +668,111 @@ the_unused_part_of_a_huge_page_is_given_back_once(void **state)
     runs_give(many, count);
 }
 
+// ---- Before a refusal by the kernel ----
+
+static struct hhi_tries
+tries_of(size_t size_bytes, bool pages)
+{
+    return (struct hhi_tries){
+        .size_bytes = size_bytes, .pages = pages, .addresses = !pages, .next_calls = 1};
+}
+
+static void
+regions_that_lie_side_by_side_go_back_in_one_call(void **state)
+{
+    (void)state;
+    struct hhi_run runs[3];
+    for (int i = 0; i < 3; i++)
+        runs[i] = run_take(REGION_GRANULES);
+    size_t regions = figures().regions;
+    for (int i = 0; i < 3; i++)
+        run_give(runs[i]);
+    struct hhi_tries tries = tries_of((size_t)1 << 30, false);
+    uint64_t before = hhi_os_calls_now();
+    assert_int_equal(hhi_run_give_back(&tries), 3 * run_size(runs[0]));
+    assert_true(figures().regions < regions);
+    // Two of the three have the third beside them, wherever earlier tests left gaps.
+    assert_true(hhi_os_calls_now() - before <= 2);
+    assert_int_equal(hhi_os_calls_now() - before, tries.calls);
+    assert_int_equal(figures().retained_bytes, 0);
+    hhi_run_check();
+    for (int i = 0; i < 3; i++) {
+        runs[i] = run_take(REGION_GRANULES);
+        assert_int_equal(runs[i].clean_granules, REGION_GRANULES);
+        assert_int_equal(run_bytes(runs[i])[run_size(runs[i]) - 1], 0);
+    }
+    for (int i = 0; i < 3; i++)
+        run_give(runs[i]);
+}
+
+static void
+refused_pages_are_made_up_for_by_a_free_end(void **state)
+{
+    (void)state;
+    struct hhi_run used = run_take(40), end = run_take(REGION_GRANULES - 40);
+    memset(run_bytes(used), 2, run_size(used));
+    memset(run_bytes(end), 1, run_size(end));
+    run_give(end);
+    size_t committed = figures().committed_bytes;
+    struct hhi_tries tries = tries_of((size_t)64 << 20, true);
+    // But for the step of pages that the used run ends in.
+    assert_true(hhi_run_give_back(&tries) + ((size_t)2 << 20) >= run_size(end));
+    assert_true(figures().committed_bytes + run_size(end) <= committed + ((size_t)2 << 20));
+    assert_int_equal(run_bytes(used)[run_size(used) - 1], 2);
+    hhi_run_check();
+    end = run_take(REGION_GRANULES - 40);
+    assert_true(end.clean_granules + 32 >= end.count);
+    assert_int_equal(run_bytes(end)[run_size(end) / 2] | run_bytes(end)[run_size(end) - 1], 0);
+    run_give(end);
+    run_give(used);
+}
+
+static void
+a_request_gives_back_as_much_as_its_calls_allow_or_all_that_a_limit_asks_for(void **state)
+{
+    (void)state;
+    run_give(run_take(REGION_GRANULES));
+    struct hhi_tries tries = tries_of((size_t)1 << 20, false);
+    tries.calls = HHI_TRIES_CALLS - tries.next_calls;
+    assert_int_equal(hhi_run_give_back(&tries), 0);
+    assert_int_equal(tries.calls, HHI_TRIES_CALLS - tries.next_calls);
+    struct rlimit none, limit;
+    assert_int_equal(getrlimit(RLIMIT_AS, &none), 0);
+    limit = (struct rlimit){(rlim_t)64 << 40, none.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    tries.size_bytes = (size_t)1 << 40; // more than there is to give back
+    assert_int_equal(hhi_run_give_back(&tries), 0);
+    tries.size_bytes = (size_t)1 << 20;
+    assert_true(hhi_run_give_back(&tries) > 0);
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    assert_int_equal(tries.calls, 0); // the next try makes them anew
+    assert_int_equal(figures().retained_bytes, 0);
+    hhi_run_check();
+}
+
+static void
+what_the_kernel_does_not_take_back_stays_as_it_was(void **state)
+{
+    (void)state;
+    struct hhi_run run = run_take(REGION_GRANULES);
+    memset(run_bytes(run), 7, run_size(run));
+    run_give(run);
+    struct hhi_run_stats before = figures();
+    for (int pages = 0; pages < 2; pages++) {
+        struct hhi_tries tries = tries_of((size_t)1 << 20, pages != 0);
+        refuse.map_in = refuse.unmap_in = refuse.advise_in = 0;
+        assert_int_equal(hhi_run_give_back(&tries), 0);
+        refuse_nothing();
+        assert_int_equal(figures().regions, before.regions);
+        assert_int_equal(figures().committed_bytes, before.committed_bytes);
+        assert_int_equal(figures().retained_bytes, before.retained_bytes);
+        hhi_run_check();
+    }
+    assert_int_equal(run_take(REGION_GRANULES).first, run.first);
+    assert_int_equal(run_bytes(run)[run_size(run) - 1], 7);
+    run_give(run);
+}
+
 #define RUN_TEST(f) cmocka_unit_test_setup_teardown(f, all_back, all_back)
 
 static void
@@ -705,10 +819,14 @@ main(void)
         RUN_TEST(released_addresses_serve_when_all_above_is_foreign),
         RUN_TEST(a_refused_map_call_leaves_nothing_behind),
         RUN_TEST(a_refused_protect_call_leaves_nothing_behind),
-        RUN_TEST(a_free_end_given_up_in_part_is_whole_again),
+        RUN_TEST(a_free_end_that_is_not_taken_back_is_whole_again),
         RUN_TEST(what_does_not_fit_the_window_is_refused),
         RUN_TEST(a_random_history_keeps_runs_apart),
         RUN_TEST(addresses_of_released_regions_are_used_again),
+        RUN_TEST(regions_that_lie_side_by_side_go_back_in_one_call),
+        RUN_TEST(refused_pages_are_made_up_for_by_a_free_end),
+        RUN_TEST(a_request_gives_back_as_much_as_its_calls_allow_or_all_that_a_limit_asks_for),
+        RUN_TEST(what_the_kernel_does_not_take_back_stays_as_it_was),
     };
     return cmocka_run_group_tests(tests, kernel_replace, NULL);
 }

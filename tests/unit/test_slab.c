@@ -22,8 +22,8 @@ static struct hhi_slab *
 slab_make(unsigned class_index)
 {
     uint32_t clean_granules;
-    struct hhi_slab *slab =
-        hhi_slab_carve(some_heap, class_index, 0, HHI_ASK_MORE, &clean_granules);
+    struct hhi_slab *slab = hhi_slab_carve(
+        some_heap, class_index, 0, &(struct hhi_tries){.ask = HHI_ASK_MORE}, &clean_granules);
     assert_non_null(slab);
     return slab;
 }
@@ -403,8 +403,9 @@ limbo_is_given_up_before_memory_is_refused(void **state)
     struct hhi_slab *hogs[2048];
     unsigned count = 0;
     bool from_limbo = false;
-    while (count < 2048 && (hogs[count] = hhi_slab_carve_large(some_heap, run_bytes, 1, false,
-                                                               HHI_ASK_MORE, &clean)) != NULL)
+    while (count < 2048 && (hogs[count] = hhi_slab_carve_large(
+                                some_heap, run_bytes, 1, false,
+                                &(struct hhi_tries){.ask = HHI_ASK_MORE}, &clean)) != NULL)
         from_limbo = from_limbo || hogs[count++] == slab;
     hhi_os.map = kernel_map;
     assert_in_range(count, 1, 2047);
@@ -419,7 +420,8 @@ a_large_block_grows_in_place_and_ends(void **state)
 {
     (void)state;
     uint32_t clean;
-    struct hhi_slab *slab = hhi_slab_carve_large(some_heap, 300000, 1, false, HHI_ASK_MORE, &clean);
+    struct hhi_slab *slab = hhi_slab_carve_large(some_heap, 300000, 1, false,
+                                                 &(struct hhi_tries){.ask = HHI_ASK_MORE}, &clean);
     assert_non_null(slab);
     assert_int_equal(slab_kind(slab), HHI_KIND_LARGE);
     size_t block_bytes = hh_load_relaxed(&slab->block_bytes); // relaxed: the only thread
@@ -439,8 +441,8 @@ an_aligned_large_block_is_aligned(void **state)
     (void)state;
     for (uint32_t granules = 1; granules <= 1024; granules *= 2) {
         uint32_t clean;
-        struct hhi_slab *slab =
-            hhi_slab_carve_large(some_heap, 70000, granules, false, HHI_ASK_MORE, &clean);
+        struct hhi_slab *slab = hhi_slab_carve_large(
+            some_heap, 70000, granules, false, &(struct hhi_tries){.ask = HHI_ASK_MORE}, &clean);
         assert_non_null(slab);
         assert_int_equal(hhi_slab_base(slab) % ((uintptr_t)granules << HHI_GRANULE_SHIFT), 0);
         hhi_slab_retire_large(slab);
