@@ -20,7 +20,7 @@
 static struct hhi_shared_list default_shared[HHI_SHARED_LISTS];
 static struct hhi_slab *default_tracked[HHI_CLASSES];
 static struct hhi_slab *tracked_none[HHI_CLASSES]; // never written
-struct hh_heap hhi_default_heap HH_START_STATE = {.key = {1, HHI_RECENT_BYTES(1)},
+struct hh_heap hhi_default_heap HH_START_STATE = {.key = {.id = HHI_HEAP_ID_STEP},
                                                   .shared = default_shared,
                                                   .shared_mask = HHI_SHARED_LISTS - 1,
                                                   .tracked = default_tracked,
@@ -39,7 +39,27 @@ static struct {
         all; // [TC-5] all records but the default one; only grows, without lock
     uint64_t last_id;
     size_t count;
-} heaps = {.last_id = 1};
+} heaps = {.last_id = HHI_HEAP_ID_STEP};
+
+// relaxed (all): nobody knows the heap yet.
+static void
+key_make(struct hhi_heap_key *key, uint64_t id)
+{
+    key->id = id;
+    hh_store_relaxed(&key->home, NULL);
+    hh_store_relaxed(&key->cache, NULL);
+    hh_store_relaxed(&key->bins, NULL);
+    hh_store_relaxed(&key->small_bytes, 0);
+}
+
+// Who calls with the key all the same finds no cache.
+static void
+key_end(struct hhi_heap_key *key)
+{
+    key->id = HHI_HEAP_ID_ENDED;
+    // relaxed: nobody may use the heap any more.
+    hh_store_relaxed(&key->home, NULL);
+}
 
 struct hh_heap *
 hhi_heap_default(void)
@@ -50,13 +70,14 @@ hhi_heap_default(void)
 uint64_t
 hhi_heap_id(const struct hh_heap *heap)
 {
-    return heap->key.id;
+    return heap->key.id / HHI_HEAP_ID_STEP;
 }
 
-struct hhi_heap_key
-hhi_heap_key(const struct hh_heap *heap)
+void
+hhi_heap_face(struct hh_heap *heap, struct hhi_heap_key *face)
 {
-    return heap->key;
+    key_make(face, heap->key.id);
+    heap->face = face;
 }
 
 uint32_t
@@ -513,8 +534,8 @@ hhi_heap_create(uint32_t flags, size_t soft_bytes, size_t hard_bytes, const char
     if (name != NULL)
         strncpy(heap->name, name, sizeof heap->name - 1);
     hhi_lock_enter(&heaps.lock);
-    heap->key.id = ++heaps.last_id;
-    heap->key.recent_bytes = HHI_RECENT_BYTES(heap->key.id);
+    heaps.last_id += HHI_HEAP_ID_STEP;
+    key_make(&heap->key, heaps.last_id);
     heap->next = heaps.first;
     heap->back = &heaps.first;
     if (heap->next != NULL)
@@ -580,11 +601,23 @@ heap_release_runs(struct hh_heap *heap)
     hhi_sweep_note(size_bytes);
 }
 
+// Nobody is at home any more. Without the sweeper: under its lock lost threads' records are mended.
+static void
+home_end(struct hh_heap *heap)
+{
+    // relaxed: nobody may use the heap any more.
+    hh_store_relaxed(&heap->key.home, NULL);
+    if (heap->face != NULL)
+        key_end(heap->face);
+    heap->face = NULL;
+}
+
 void
 hhi_heap_destroy(struct hh_heap *heap)
 {
     HH_CHECK(heap != &hhi_default_heap);
     hhi_sweep_exclude(); // it may hold slabs of the heap in its hands
+    home_end(heap);
     hhi_lock_enter(&heaps.lock);
     *heap->back = heap->next;
     if (heap->next != NULL)
@@ -594,7 +627,7 @@ hhi_heap_destroy(struct hh_heap *heap)
     heap_release_runs(heap);
     hhi_sample_end_heap(heap);
     hhi_sweep_admit();
-    heap->key.id = HHI_HEAP_ID_ENDED; // who calls it all the same finds no cache
+    key_end(&heap->key);
     hhi_lock_enter(&heaps.lock);
     heap->next = heaps.ended;
     heaps.ended = heap;
@@ -605,6 +638,9 @@ void
 hhi_heap_orphan(struct hh_heap *heap)
 {
     hh_heap_stats stats;
+    hhi_sweep_exclude();
+    home_end(heap);
+    hhi_sweep_admit();
     hhi_heap_get_stats(heap, &stats);
     if (stats.live_blocks == 0) {
         hhi_heap_destroy(heap);

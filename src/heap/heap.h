@@ -32,14 +32,30 @@ enum {
  * What the fast paths need of a heap to find the calling thread's cache of it: in the heap's record,
  * and copied to where a call begins (an IHostMalloc object). Fixed while the heap exists.
  */
+enum {
+    HHI_HEAP_ID_STEP = 32
+}; // so that some bits of an id are the offset of its struct hhi_recent
 #define HHI_HEAP_ID_ENDED UINT64_MAX // of a key whose heap has ended
 struct hhi_heap_key {
-    uint64_t id;           // never used again
-    uint64_t recent_bytes; // where in a thread's record it is looked for (thread_cache.h)
+    uint64_t id; // the heap's number times HHI_HEAP_ID_STEP; never used again
+    /*
+     * Home: the record of the thread that used the heap first. Who runs it finds its cache here, two
+     * dependent memory accesses earlier than by its own record (docs/adr/0034); the others look there.
+     * relaxed (all): the fields below home are written and used only by who runs the record that home names,
+     * or by who mends it.
+     */
+    _Atomic(struct hhi_thread *) home; // NULL, or HHI_HOME_CLAIMED: nobody's
+    _Atomic(struct hhi_cache *) cache;
+    _Atomic(struct hhi_bin *) bins; // as in struct hhi_recent
+    _Atomic size_t small_bytes;
 };
+_Static_assert(sizeof(struct hhi_heap_key) == 40, "with a table before it less than a cache line");
+#define HHI_HOME_CLAIMED ((struct hhi_thread *)1)
 
 struct hh_heap *hhi_heap_default(void);
-struct hhi_heap_key hhi_heap_key(const struct hh_heap *heap);
+// Keep a copy of the heap's key in *face, until hhi_heap_orphan or hhi_heap_destroy; before the heap is used.
+void hhi_heap_face(struct hh_heap *heap, struct hhi_heap_key *face);
+// The heap's number: 1, the default heap's, and up.
 uint64_t hhi_heap_id(const struct hh_heap *heap);
 // HHI_HEAP_* bits it was created with.
 uint32_t hhi_heap_flags(const struct hh_heap *heap);

@@ -226,11 +226,20 @@ hhi_aligned_class(size_t alignment_bytes, size_t size_bytes, size_t *rounded_byt
 HH_FAST bool
 hhi_heap_alloc_quick(const struct hhi_heap_key *key, size_t size_bytes, void **block)
 {
-    const struct hhi_recent *recent = hhi_recent_of(hhi_self, key);
-    if (hh_unlikely(size_bytes > recent->small_bytes || recent->heap_id != key->id))
-        return false;
-    struct hhi_bin *bin =
-        &recent->bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
+    struct hhi_thread *self = hhi_self;
+    struct hhi_bin *bins;
+    // relaxed (all): home's own, so this thread's if home is this thread.
+    if (hh_likely(hh_equals_relaxed(&key->home, self))) {
+        if (hh_unlikely(size_bytes > hh_load_relaxed(&key->small_bytes)))
+            return false;
+        bins = hh_load_relaxed(&key->bins);
+    } else {
+        const struct hhi_recent *recent = hhi_recent_of(self, key);
+        if (hh_unlikely(size_bytes > recent->small_bytes || recent->heap_id != key->id))
+            return false;
+        bins = recent->bins;
+    }
+    struct hhi_bin *bin = &bins[(size_bytes + HHI_ALIGNMENT_BYTES - 1) / HHI_ALIGNMENT_BYTES];
     size_t index = bin->head;
     if (hh_unlikely(index >= HHI_LINK_END))
         return false;
@@ -470,15 +479,31 @@ hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap
     return hh_load_relaxed(&slab->block_bytes);
 }
 
+// The calling thread's cache of a heap, by its key. False: not to be found at once.
+HH_FAST bool
+hhi_key_cache(struct hhi_thread *self, const struct hhi_heap_key *key, struct hhi_cache **cache)
+{
+    // relaxed (both): as in hhi_heap_alloc_quick.
+    if (hh_likely(hh_equals_relaxed(&key->home, self))) {
+        *cache = hh_load_relaxed(&key->cache);
+        return true;
+    }
+    const struct hhi_recent *recent = hhi_recent_of(self, key);
+    if (hh_unlikely(recent->heap_id != key->id))
+        return false;
+    *cache = recent->cache;
+    return true;
+}
+
 // The calling thread's cache of a heap if it is found at once, else one that owns nothing.
 HH_FAST struct hhi_cache *
 hhi_cache_guess(const struct hh_heap *heap)
 {
     if (heap == &hhi_default_heap)
         return &hhi_self->main;
-    const struct hhi_recent *recent = hhi_recent_of(hhi_self, &heap->key);
-    return recent->heap_id == heap->key.id ? recent->cache
-                                           : (struct hhi_cache *)&hhi_thread_none.main;
+    struct hhi_cache *cache;
+    return hhi_key_cache(hhi_self, &heap->key, &cache) ? cache
+                                                       : (struct hhi_cache *)&hhi_thread_none.main;
 }
 
 // Free for the default heap. 0 = done.
@@ -497,8 +522,8 @@ hhi_free_fast(void *block)
 HH_FAST bool
 hhi_heap_free_quick(const struct hhi_heap_key *key, void *block)
 {
-    const struct hhi_recent *recent = hhi_recent_of(hhi_self, key);
-    return hh_likely(recent->heap_id == key->id && hhi_cache_free_local(recent->cache, block));
+    struct hhi_cache *cache;
+    return hh_likely(hhi_key_cache(hhi_self, key, &cache)) && hhi_cache_free_local(cache, block);
 }
 
 // Free for any heap. 0 = done. block NULL is done, too.

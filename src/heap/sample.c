@@ -165,7 +165,7 @@ hhi_sample_take_bytes(struct hh_heap *heap, size_t size_bytes)
     hh_store_relaxed(&slot->base, base);
     hh_store_relaxed(&slot->size_bytes, (uint32_t)size_bytes);
     hh_store_relaxed(&slot->heap, heap);
-    hh_store_relaxed(&slot->heap_id, heap->key.id);
+    hh_store_relaxed(&slot->heap_id, hhi_heap_id(heap));
     hh_store_relaxed(&slot->freed.thread, 0);
     event_note(&slot->allocated);
     uint32_t word = (hh_load_relaxed(&slot->state) | HHI_SAMPLE_STATE_MASK) + 1;

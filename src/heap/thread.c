@@ -171,11 +171,71 @@ hhi_orphan_put(struct hhi_thread *thread)
     hhi_lock_leave(&threads.lock);
 }
 
+// ---- Where a heap's cache is found ---------------------------------------------------------------
+
+// Remember the cache of a heap, or forget what is there: heap_id 0.
+static void
+recent_set(struct hhi_recent *recent, uint64_t heap_id, struct hhi_cache *cache)
+{
+    // relaxed: the owner's own.
+    size_t classes = hh_load_relaxed(&cache->class_limit);
+    if (classes > HHI_SMALL_CLASSES)
+        classes = HHI_SMALL_CLASSES + 1;
+    recent->heap_id = heap_id;
+    recent->cache = cache;
+    recent->bins = cache->bins;
+    recent->small_bytes = classes == 0 ? 0 : (classes - 1) * HHI_ALIGNMENT_BYTES;
+}
+
+static void
+home_fill(struct hhi_heap_key *key, struct hhi_thread *thread, struct hhi_cache *cache,
+          const struct hhi_recent *recent)
+{
+    // relaxed (all): read by who runs the record, after home.
+    hh_store_relaxed(&key->cache, cache);
+    hh_store_relaxed(&key->bins, recent->bins);
+    hh_store_relaxed(&key->small_bytes, recent->small_bytes);
+    hh_store_relaxed(&key->home, thread);
+}
+
+// Lists of a cache are made, or made anew: if its thread is at home in the heap, say so where it looks.
+static void
+home_set(struct hhi_cache *cache)
+{
+    struct hh_heap *heap = cache->heap;
+    // relaxed (both): fixed once made; changed by who runs the record.
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    if (hh_load_relaxed(&heap->key.home) != thread)
+        return;
+    struct hhi_recent lists;
+    recent_set(&lists, heap->key.id, cache);
+    home_fill(&heap->key, thread, cache, &lists);
+    if (heap->face != NULL)
+        home_fill(heap->face, thread, cache, &lists);
+}
+
+// The first thread that uses a heap is at home there.
+static void
+home_claim(struct hhi_thread *thread, struct hhi_cache *cache)
+{
+    struct hhi_heap_key *key = &cache->heap->key;
+    struct hhi_thread *nobody = NULL;
+    // relaxed (all): a claim alone publishes nothing; then the claimer's own.
+    if (hh_load_relaxed(&key->home) != NULL ||
+        !hh_cas_strong_relaxed(&key->home, &nobody, HHI_HOME_CLAIMED))
+        return;
+    hh_store_relaxed(&key->home, thread);
+    home_set(cache);
+}
+
+// ---- Mending ------------------------------------------------------------------------------------
+
 static void
 thread_mend_lists(void *arg, struct hhi_cache *cache)
 {
     (void)arg;
     hhi_cache_mend_lists(cache);
+    home_set(cache);
 }
 
 static void
@@ -259,20 +319,6 @@ cache_attach(struct hhi_cache *cache, struct hh_heap *heap)
     // relaxed: read by who runs the record, or under the lock. Under it, so that no fork comes between.
     hh_store_relaxed(&cache->heap_id, heap->key.id);
     hhi_lock_leave(&heap->lock);
-}
-
-// Remember the cache of a heap, or forget what is there: heap_id 0.
-static void
-recent_set(struct hhi_recent *recent, uint64_t heap_id, struct hhi_cache *cache)
-{
-    // relaxed: the owner's own.
-    size_t classes = hh_load_relaxed(&cache->class_limit);
-    if (classes > HHI_SMALL_CLASSES)
-        classes = HHI_SMALL_CLASSES + 1;
-    recent->heap_id = heap_id;
-    recent->cache = cache;
-    recent->bins = cache->bins;
-    recent->small_bytes = classes == 0 ? 0 : (classes - 1) * HHI_ALIGNMENT_BYTES;
 }
 
 // The main cache has lists of all classes, in the record itself but for those that few threads need.
@@ -524,6 +570,7 @@ hhi_cache_grow(struct hhi_cache *cache, unsigned class_index)
     struct hhi_recent *recent = hhi_recent_of(thread, &cache->heap->key);
     if (recent->heap_id == heap_id)
         recent_set(recent, heap_id, cache);
+    home_set(cache);
     if (old_limit != 0)
         lists_give(thread, limit_place(old_limit - 1), old_bins);
     return true;
@@ -583,6 +630,7 @@ hhi_cache_get(struct hhi_thread *thread, struct hh_heap *heap)
     cache = *entry;
     cache_attach(cache, heap);
     recent_set(hhi_recent_of(thread, &heap->key), heap->key.id, cache);
+    home_claim(thread, cache);
     return cache;
 }
 

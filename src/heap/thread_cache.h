@@ -6,7 +6,7 @@
  *
  *   hhi_self --> hhi_thread
  *                 main      the cache of the default heap
- *                 recent[]  caches of heaps, by heap id modulo 32: a guess, always checked
+ *                 recent[]  caches of heaps, by heap number modulo 32: a guess, always checked
  *                 table     all caches of other heaps, by heap id: open addressing
  *                 guard     for guarded sections
  *
@@ -159,15 +159,12 @@ struct hhi_thread {
     uint32_t slow_events;                // for ticks
 };
 
-// Offset of the entry of a heap's id in struct hhi_thread.
-#define HHI_RECENT_BYTES(heap_id)                                                                  \
-    (offsetof(struct hhi_thread, recent) +                                                         \
-     (heap_id) % HHI_RECENT_CACHES * sizeof(struct hhi_recent))
-
 static inline struct hhi_recent *
 hhi_recent_of(struct hhi_thread *thread, const struct hhi_heap_key *key)
 {
-    return (struct hhi_recent *)(void *)((char *)thread + key->recent_bytes);
+    static_assert(sizeof(struct hhi_recent) == HHI_HEAP_ID_STEP, "the offset is in the id");
+    uint64_t offset = key->id & ((HHI_RECENT_CACHES - 1) * HHI_HEAP_ID_STEP);
+    return (struct hhi_recent *)(void *)((char *)thread->recent + offset);
 }
 
 struct hhi_shared_list {
@@ -184,8 +181,9 @@ struct hh_heap {
         struct hhi_heap_key key;
         uint64_t id; // the key's
     };
-    uint32_t flags;       // HHI_HEAP_*
-    struct hhi_lock lock; // rank: heap; stays when the record is used again for another heap
+    struct hhi_heap_key *face; // its copy elsewhere, or NULL; fixed but for the heap's end
+    uint32_t flags;            // HHI_HEAP_*
+    struct hhi_lock lock;      // rank: heap; stays when the record is used again for another heap
     struct hhi_budget budget;
     // Under lock:
     struct hhi_shared_list *shared; // slabs without owner that have free blocks, as arrived

@@ -14,7 +14,7 @@
 
 _Static_assert(offsetof(struct hhi_host_malloc, table) == 0, "the table is the interface");
 _Static_assert(offsetof(struct hhi_host_malloc, key) == 8, "the picture in host_malloc.h");
-_Static_assert(sizeof(struct hhi_host_malloc) == 48, "the picture in host_malloc.h");
+_Static_assert(sizeof(struct hhi_host_malloc) == 72, "the picture in host_malloc.h");
 
 static inline struct hhi_host_malloc *
 malloc_object(IHostMalloc *self)
@@ -145,7 +145,7 @@ hhi_host_malloc_create(bool executable, IHostMalloc **out)
         return E_OUTOFMEMORY;
     }
     object->heap = heap;
-    object->key = hhi_heap_key(heap);
+    hhi_heap_face(heap, &object->key);
     // relaxed: the object is not given out yet.
     hh_store_relaxed(&object->references.count, 1);
     // order: acquire [HD-2] if a dying thread was here before us we see the dead bit below.
@@ -179,7 +179,6 @@ malloc_object_end(struct hhi_host_malloc *object)
     // relaxed: an exchange hands on what a dying thread released with its own [HD-2].
     (void)hh_exchange_relaxed(&object->table, &hhi_host_malloc_dead);
     object->heap = NULL;
-    object->key.id = HHI_HEAP_ID_ENDED;
     hhi_heap_orphan(heap);
     // order: release [HM-1] the old life is over in all fields.
     hh_store_release(&object->taken, 0);

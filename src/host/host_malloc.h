@@ -7,10 +7,10 @@
  *    offset  field
  *    0       table       what the caller sees as IHostMalloc.lpVtbl
  *    8       key         of the heap: Alloc and Free start with it
- *    24      heap
- *    32      references  ends the object at 0
- *    36      taken       1 while the object is somebody's
- *    40      next        the object made before this one (host_dead.h)
+ *    48      heap
+ *    56      references  ends the object at 0
+ *    60      taken       1 while the object is somebody's
+ *    64      next        the object made before this one (host_dead.h)
  *
  * Objects come from the meta arena and never go back to it. An ended object is used again for the
  * next CreateMalloc, with a new heap: blocks carry their heap's identity, not the object's address,

@@ -89,11 +89,10 @@ main(void)
         // relaxed (all): no thread runs.
         hh_store_relaxed(&cache.class_limit, 0);
         hh_store_relaxed(&cache.thread, &thread);
-        hh_store_relaxed(&cache.heap_id, 7);
+        hh_store_relaxed(&cache.heap_id, 7 * HHI_HEAP_ID_STEP);
         thread.spare_lists[0] = thread.spare_lists[1] = NULL;
         cache.heap = &heap;
-        heap.id = 7;
-        heap.key.recent_bytes = HHI_RECENT_BYTES(7);
+        heap.id = 7 * HHI_HEAP_ID_STEP;
         if (!hhi_cache_grow(&cache, 1))
             abort();
         PROOF_RUN(lost, mender);

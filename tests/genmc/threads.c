@@ -157,15 +157,15 @@ scene_run(void)
         table[slot] = NULL;
     for (int slot = 0; slot < HHI_RECENT_CACHES; slot++)
         recent_set(&thread->recent[slot], 0, &hhi_cache_none);
-    ending.id = next_heap.id = 2;
+    ending.id = next_heap.id = 2 * HHI_HEAP_ID_STEP;
     ending.caches = next_heap.caches = NULL;
     ending.shared = &ending.shared_few;
     ending.tracked = tracked_none;
     do
-        next_heap.id++;
+        next_heap.id += HHI_HEAP_ID_STEP;
     while ((table_slot(thread, next_heap.id) == table_slot(thread, ending.id)) != (ENDS == 1));
-    ending.key.recent_bytes = HHI_RECENT_BYTES(ending.id);
-    next_heap.key.recent_bytes = HHI_RECENT_BYTES(next_heap.id);
+    hh_store_relaxed(&ending.key.home, NULL);
+    hh_store_relaxed(&next_heap.key.home, NULL);
     if (hhi_cache_get(thread, &ending) == NULL)
         abort();
     if (ENDS == 2)

@@ -343,7 +343,8 @@ a_block_of_the_own_slab_comes_back_also_if_the_cache_is_not_at_hand(void **state
     (void)state;
     void *blocks[SMALL_BLOCKS];
     blocks_take(blocks, SMALL_BLOCKS, SMALL_BLOCK);
-    // A heap whose entry among the recent ones is the same.
+    // Not at home, and a heap whose entry among the recent ones is the same.
+    hh_store_relaxed(&heap->key.home, HHI_HOME_CLAIMED);
     struct hh_heap *others[HHI_RECENT_CACHES];
     for (unsigned i = 0; i < HHI_RECENT_CACHES; i++)
         others[i] = core_heap();
