@@ -82,6 +82,15 @@ void hhi_perturb(void);
                 : "m"(*(p)), "r"((__typeof__(hh_load_relaxed(p)))(value)));                        \
         hh_equal_;                                                                                 \
     })
+// Whether value is below *p, of 8 bytes.
+#define hh_is_below_relaxed(p, value)                                                              \
+    __extension__({                                                                                \
+        bool hh_below_;                                                                            \
+        __asm__("cmp %1, %2"                                                                       \
+                : "=@ccb"(hh_below_)                                                               \
+                : "m"(*(p)), "r"((__typeof__(hh_load_relaxed(p)))(value)));                        \
+        hh_below_;                                                                                 \
+    })
 // The same with all ones, of 2 bytes: a constant that fits one byte of the instruction.
 #define hh_is_ones_relaxed(p)                                                                      \
     __extension__({                                                                                \
@@ -91,6 +100,7 @@ void hhi_perturb(void);
     })
 #else
 #define hh_equals_relaxed(p, value) (hh_load_relaxed(p) == (value))
+#define hh_is_below_relaxed(p, value) ((value) < hh_load_relaxed(p))
 #define hh_is_ones_relaxed(p) (hh_load_relaxed(p) == UINT16_MAX)
 #endif
 

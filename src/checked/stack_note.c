@@ -83,7 +83,7 @@ static inline bool
 ranges_hold(uintptr_t word)
 {
     return word - stack.lowest <= stack.span &&
-           hhi_granule_of((const void *)word) >= hhi_window.granules && ranges_search(word);
+           !hhi_granule_is_inside(hhi_granule_of((const void *)word)) && ranges_search(word);
 }
 
 // ---- The stack ----------------------------------------------------------------------------------

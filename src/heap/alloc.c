@@ -81,7 +81,8 @@ static void *
 kept_take(struct hh_heap *heap, size_t size_bytes)
 {
     size_t granules = (size_bytes + HHI_GRANULE_BYTES - 1) >> HHI_GRANULE_SHIFT;
-    return granules <= hhi_window.granules ? hhi_kept_run_take(heap, (uint32_t)granules) : NULL;
+    return granules <= hhi_window.most_granules ? hhi_kept_run_take(heap, (uint32_t)granules)
+                                                : NULL;
 }
 
 // Any size; alignment_bytes at most a granule's when size_bytes is served from a slab.
@@ -404,7 +405,7 @@ hhi_refusal
 hhi_heap_free_elsewhere(struct hh_heap *heap, void *block)
 {
     size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules))
+    if (hh_unlikely(!hhi_granule_is_inside(granule)))
         return hhi_heap_free_slow(heap, block);
     struct hhi_slab *slab = hhi_record_of(granule);
     // relaxed: a first look. Nobody's: most are DebugAlloc's.

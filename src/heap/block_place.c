@@ -90,7 +90,7 @@ place_offer_run(uintptr_t address, uint32_t head, struct hhi_block_neighbour *ne
 static uint32_t
 place_head_at(size_t granule, uint32_t last)
 {
-    if (granule >= hhi_window.granules)
+    if (!hhi_granule_is_inside(granule))
         return UINT32_MAX;
     // relaxed: as in window.h.
     uint32_t head = hh_load_relaxed(&hhi_window.heads[granule]) - 1;
@@ -103,7 +103,7 @@ place_find_nearest(uintptr_t address, struct hhi_block_neighbour *nearest)
 {
     size_t middle = hhi_granule_of((const void *)address);
     uint32_t below = UINT32_MAX, above = UINT32_MAX;
-    for (size_t step = 0; middle < hhi_window.granules && step <= PLACE_GRANULES; step++) {
+    for (size_t step = 0; hhi_granule_is_inside(middle) && step <= PLACE_GRANULES; step++) {
         if (step > 1 && nearest->base != 0 &&
             place_distance(address, nearest->base, nearest->size_bytes) < (step - 1)
                                                                               << HHI_GRANULE_SHIFT)

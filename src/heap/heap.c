@@ -233,7 +233,7 @@ hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_byt
         return NULL;
     size_t run_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
     // What can not fit the window is refused without asking the kernel.
-    if (run_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
+    if (run_bytes >> HHI_GRANULE_SHIFT > hhi_window.most_granules)
         return NULL;
     hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, run_bytes, level))
@@ -295,7 +295,7 @@ hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
     size_t new_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
     uint32_t clean_granules;
     // What can not fit the window has more granules than their number can tell.
-    if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.granules)
+    if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.most_granules)
         return -ENOMEM;
     hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))

@@ -267,8 +267,8 @@ hhi_block_size_fits(size_t block_bytes, size_t size_bytes)
 }
 
 /*
- * Free a block of a one-granule slab that cache owns; slab is the record of the block's granule, below
- * hhi_window.granules. False: anything else, nothing changed. With sized (a constant) a block whose
+ * Free a block of a one-granule slab that cache owns; slab is the record of the block's granule, which is
+ * inside of the window. False: anything else, nothing changed. With sized (a constant) a block whose
  * size may not be size_bytes is "anything else", too.
  */
 HH_FAST bool
@@ -302,7 +302,7 @@ HH_FAST bool
 hhi_cache_free_checked(struct hhi_cache *cache, void *block, bool sized, size_t size_bytes)
 {
     size_t granule = hhi_granule_of(block);
-    return hh_likely(granule < hhi_window.granules) &&
+    return hh_likely(hhi_granule_is_inside(granule)) &&
            hhi_cache_free_in_window(cache, block, hhi_record_of(granule), sized, size_bytes);
 }
 
@@ -404,15 +404,13 @@ hhi_free_elsewhere(struct hhi_thread *self, struct hh_heap *heap, struct hhi_cac
     return true;
 }
 
-// Usable size of a live block of a one-granule slab that cache owns; 0: anything else.
+// Usable size of a live block of a one-granule slab that cache owns; 0: anything else in the window.
 HH_FAST size_t
-hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
+hhi_cache_block_bytes_in_window(struct hhi_cache *cache, const void *block)
 {
     size_t granule = hhi_granule_of(block);
     uint16_t offset = (uint16_t)(uintptr_t)block;
     // relaxed (all): as in hhi_cache_free_local.
-    if (hh_unlikely(granule >= hhi_window.granules))
-        return 0;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
     if (hh_unlikely(!hh_equals_relaxed(&slab->owner, cache)))
@@ -429,12 +427,21 @@ hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
     return block_bytes;
 }
 
+// The same of any address.
+HH_FAST size_t
+hhi_cache_block_bytes(struct hhi_cache *cache, const void *block)
+{
+    if (hh_unlikely(!hhi_granule_is_inside(hhi_granule_of(block))))
+        return 0;
+    return hhi_cache_block_bytes_in_window(cache, block);
+}
+
 // Usable size of a live large block of heap; 0: anything else, as below.
 HH_FAST size_t
 hhi_large_block_bytes(const struct hh_heap *heap, const void *block)
 {
     size_t granule = hhi_granule_of(block);
-    if (granule >= hhi_window.granules || (uintptr_t)block % HHI_GRANULE_BYTES != 0)
+    if (!hhi_granule_is_inside(granule) || (uintptr_t)block % HHI_GRANULE_BYTES != 0)
         return 0;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
@@ -453,7 +460,7 @@ HH_FAST size_t
 hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap, const void *block)
 {
     size_t granule = hhi_granule_of(block);
-    if (granule >= hhi_window.granules)
+    if (!hhi_granule_is_inside(granule))
         return 0;
     // relaxed: as in window.h.
     size_t head = hh_load_relaxed(&hhi_window.heads[granule]);

@@ -55,8 +55,8 @@ size_t hhi_os_page_bytes(void);
 // Reserve address space without access. address NULL: anywhere; else exactly there, -EEXIST when
 // something is mapped in the range. Result: the address or -errno.
 intptr_t hhi_os_reserve(void *address, size_t size_bytes);
-// The same anywhere, but readable: untouched pages read as zero and cost no memory.
-intptr_t hhi_os_reserve_readable(size_t size_bytes);
+// The same, but readable: untouched pages read as zero and cost no memory.
+intptr_t hhi_os_reserve_readable(void *address, size_t size_bytes);
 // Make reserved pages readable and writable (and executable).
 int hhi_os_commit(void *address, size_t size_bytes, bool executable);
 // Drop contents and access; the range stays reserved.

@@ -117,13 +117,13 @@ hhi_os_page_bytes(void)
 #endif
 }
 
-intptr_t
-hhi_os_reserve(void *address, size_t size_bytes)
+static intptr_t
+reserve_with(void *address, size_t size_bytes, int protection)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (address != NULL)
         flags |= MAP_FIXED_NOREPLACE;
-    intptr_t result = hhi_os.map(address, size_bytes, PROT_NONE, flags);
+    intptr_t result = hhi_os.map(address, size_bytes, protection, flags);
     if (address != NULL && result >= 0 && result != (intptr_t)address) {
         // A kernel before 4.17 took the address for a hint only.
         hhi_os.unmap((void *)result, size_bytes);
@@ -133,9 +133,15 @@ hhi_os_reserve(void *address, size_t size_bytes)
 }
 
 intptr_t
-hhi_os_reserve_readable(size_t size_bytes)
+hhi_os_reserve(void *address, size_t size_bytes)
 {
-    return hhi_os.map(NULL, size_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    return reserve_with(address, size_bytes, PROT_NONE);
+}
+
+intptr_t
+hhi_os_reserve_readable(void *address, size_t size_bytes)
+{
+    return reserve_with(address, size_bytes, PROT_READ);
 }
 
 int

@@ -33,6 +33,13 @@ hhi_front_block_bytes(const void *block)
     return FRONT_CHECKED ? 0 : hhi_cache_block_bytes(&hhi_self->main, block);
 }
 
+// The same of an address inside of the window.
+HH_FAST size_t
+hhi_front_block_bytes_in_window(const void *block)
+{
+    return FRONT_CHECKED ? 0 : hhi_cache_block_bytes_in_window(&hhi_self->main, block);
+}
+
 // The same of a live large block.
 HH_FAST size_t
 hhi_front_large_bytes(const void *block)

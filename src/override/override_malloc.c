@@ -146,7 +146,7 @@ HH_OVERRIDE void
 free(void *block)
 {
     size_t granule = hhi_granule_of(block);
-    if (hh_unlikely(granule >= hhi_window.granules)) {
+    if (hh_unlikely(!hhi_granule_is_inside(granule))) {
         override_free_outside(block);
         return;
     }
@@ -247,10 +247,10 @@ override_grow(void *block, size_t size_bytes, size_t block_bytes)
 HH_OVERRIDE HH_NOINLINE void *
 realloc(void *block, size_t size_bytes)
 {
-    if (hh_unlikely(hhi_granule_of(block) >= hhi_window.granules))
+    if (hh_unlikely(!hhi_granule_is_inside(hhi_granule_of(block))))
         return override_resize_outside(block, size_bytes);
     // In its place if it fits there and is not far too large: most steps of a growing buffer.
-    size_t block_bytes = hhi_front_block_bytes(block);
+    size_t block_bytes = hhi_front_block_bytes_in_window(block);
     if (hh_likely(size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2))
         return block;
     if (hh_likely(block_bytes != 0 && size_bytes > block_bytes))

@@ -151,7 +151,7 @@ HH_FAST void
 delete_sized_far(const char *function, void *block, size_t size_bytes, delete_function program)
 {
     size_t granule = hhi_granule_of(block);
-    if (hh_likely(granule < hhi_window.granules &&
+    if (hh_likely(hhi_granule_is_inside(granule) &&
                   hhi_front_free_elsewhere(block, hhi_record_of(granule), true, size_bytes)))
         return;
     program = delete_replaced(program);

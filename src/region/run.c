@@ -125,7 +125,7 @@ region_default_granules(void)
 {
     size_t size_bytes = hhi_opt.region_bytes;
     if (size_bytes == 0) {
-        size_bytes = (hhi_window.granules << HHI_GRANULE_SHIFT) / 32;
+        size_bytes = (hhi_window.most_granules << HHI_GRANULE_SHIFT) / 32;
         if (size_bytes > (size_t)64 << 20) {
             // A large heap takes larger steps: fewer regions to look through.
             size_bytes = (runs.reserved_granules << HHI_GRANULE_SHIFT) / 4;
@@ -184,9 +184,10 @@ region_reserve_between(size_t from, size_t limit, uint32_t granules, uint32_t *f
 static int
 region_reserve(uint32_t granules, uint32_t *first)
 {
-    int result = region_reserve_between(runs.next_granule, hhi_window.granules, granules, first);
+    int result =
+        region_reserve_between(runs.next_granule, hhi_window.most_granules, granules, first);
     if (result == -ENOSPC)
-        result = region_reserve_between(0, hhi_window.granules, granules, first);
+        result = region_reserve_between(0, hhi_window.most_granules, granules, first);
     return result;
 }
 
@@ -582,7 +583,7 @@ hhi_run_alloc(const struct hhi_run_request *request, struct hhi_run *run)
     uint32_t count = hh_load_relaxed(&runs.region_count);
     for (uint32_t index = 0; index < count && !done; index++)
         done = region_alloc(*region_slot(index), request, run);
-    if (!done && run->refusal == 0 && request->count <= hhi_window.granules) {
+    if (!done && run->refusal == 0 && request->count <= hhi_window.most_granules) {
         uint32_t needed = request->count + (request->alignment > 1 ? request->alignment : 0);
         struct region *region = region_add(needed, request->executable, request->ask);
         done = region != NULL && region_alloc(region, request, run);

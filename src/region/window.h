@@ -9,23 +9,30 @@
  * stands in the way it is stepped over. The window is divided into granules of 64 KiB, numbered
  * from 0; whatever is known of an address is found from its granule number alone:
  *
- *   window.base                                                     window.base + granules * 64 KiB
- *   | region 0 (64 MiB) | region 1 | foreign | region 2 | ... not reserved yet ...          |tables|
- *    <-- granule 0, 1, 2 ...                                                                   |
- *                                                                                              v
- *   tables (reserved whole and readable, writable as far as regions reach):
- *     records     128 bytes per granule: what the slab layer knows of the run that starts here
+ *             window.base                                                    + most_granules * 64 KiB
+ *   | tables  | region 0 (64 MiB) | region 1 | foreign | region 2 | ... not reserved yet ...        |
+ *       |      <-- granule 0, 1, 2 ...
+ *       v
+ *   tables:
  *     region_of     4 bytes per MiB:     1 + index of the region; downwards from heads
  *     heads         4 bytes per granule: 1 + first granule of the run this one belongs to; 0 = none
+ *     records     128 bytes per granule: what the slab layer knows of the run that starts here
  *
- * The tables cost 0.2 % of the reserved address space, and memory only where it is used. Address
- * arithmetic replaces a look-up: granule = (address - base) >> 16, total for any 64-bit value.
+ *   | region_of | heads | records                     |        not reserved yet        | window
+ *   |<--------- readable: to granules, at first 64 MiB ------->|<- in steps of 64 MiB ->|
+ *   writable as far as regions reach
  *
- * All of the tables can be read at any time; where no region reaches yet they read as zero, without
- * costing memory. So the only limit to a granule number is the window's size, a constant.
+ * The tables cost memory only where it is used, and address space as regions come: an address space limit
+ * that is set when the process runs counts what is reserved. Address arithmetic replaces a look-up: granule =
+ * (address - base) >> 16, total for any 64-bit value.
  *
- * Thread rules: hhi_window is written once, before any other thread is in the library. heads is
- * written by the holder of the run lock or by the only owner of the run, and read by anyone.
+ * Below granules the tables can be read at any time; where no region reaches yet they read as zero, without
+ * costing memory. So the only limit to a granule number is granules, which only grows, before the first
+ * region beyond is made.
+ *
+ * Thread rules: hhi_window is written once, before any other thread is in the library; granules later, under
+ * the run lock. heads is written by the holder of the run lock or by the only owner of the run, and read by
+ * anyone.
  * A head orders nothing: it leads to a record, which exists for ever, and whose kind (SL-5) or live mark
  * (SL-6, slab.h) says what it describes.
  */
@@ -46,16 +53,17 @@ enum {
 // A cache line of its own: every malloc and free reads it, and what lay behind it would be written.
 struct hhi_window {
     uintptr_t base;          // 0 before hhi_window_init
-    size_t granules;         // size of the window; 0 before hhi_window_init
+    _Atomic size_t granules; // whose tables can be read; 0 before hhi_window_init
     char *records;           // HHI_RECORD_BYTES each
     _Atomic uint32_t *heads; // what lies below it is region_of
+    size_t most_granules;    // size of the window
 } __attribute__((aligned(HH_CACHE_LINE_BYTES)));
 // Hidden where it is declared, too: its fields are then addressed without a detour.
 extern struct hhi_window hhi_window __attribute__((visibility("hidden")));
 
-// Choose the window and reserve its tables. False if the system has not even room for the tables.
+// Choose the window and reserve its first tables. False if the system has not even room for these.
 bool hhi_window_init(void);
-// Make the tables writable for granules below limit. Caller holds the run lock.
+// Make the tables writable for granules below limit. False: no memory. Caller holds the run lock.
 bool hhi_window_cover(size_t limit);
 
 static inline uintptr_t
@@ -65,7 +73,7 @@ hhi_granule_address(uint32_t granule)
 }
 
 /*
- * Granule number of any address; at least hhi_window.granules if it is outside of the window.
+ * Granule number of any address; any number above those of the window if it is outside.
  */
 HH_FAST size_t
 hhi_granule_of(const void *address)
@@ -73,12 +81,21 @@ hhi_granule_of(const void *address)
     return ((uintptr_t)address - hhi_window.base) >> HHI_GRANULE_SHIFT;
 }
 
+// Whether a granule may have a block, and so the tables of it be read.
+HH_FAST bool
+hhi_granule_is_inside(size_t granule)
+{
+    // relaxed: what it lets read was there before it was stored, and orders nothing (above). It was stored before
+    // any block beyond the old limit was given to somebody, so whoever has such a block sees it.
+    return hh_is_below_relaxed(&hhi_window.granules, granule);
+}
+
 // First granule of the run that holds address, or UINT32_MAX.
 static inline uint32_t
 hhi_run_head_of(const void *address)
 {
     size_t granule = hhi_granule_of(address);
-    if (granule >= hhi_window.granules)
+    if (!hhi_granule_is_inside(granule))
         return UINT32_MAX;
     // relaxed: see above.
     return hh_load_relaxed(&hhi_window.heads[granule]) - 1;

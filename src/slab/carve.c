@@ -57,7 +57,7 @@ const uint8_t hhi_class_steps[256] = {
 void
 hhi_slab_init(void)
 {
-    if (hhi_window.granules << HHI_GRANULE_SHIFT < SMALL_WINDOW_BYTES)
+    if (hhi_window.most_granules << HHI_GRANULE_SHIFT < SMALL_WINDOW_BYTES)
         hhi_slab_limit_bytes = HHI_SMALL_WINDOW_LIMIT_BYTES;
 }
 

@@ -47,6 +47,8 @@ typedef unsigned long dev_t, ino_t;
 #define HH_OPAQUE(variable) ((void)0)
 #undef hh_equals_relaxed
 #define hh_equals_relaxed(p, value) (hh_load_relaxed(p) == (value))
+#undef hh_is_below_relaxed
+#define hh_is_below_relaxed(p, value) ((value) < hh_load_relaxed(p))
 #define hh_cpu_relax() ((void)0)
 void __VERIFIER_assume(_Bool);
 #define PROOF_WAIT(condition) __VERIFIER_assume(condition)

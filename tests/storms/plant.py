@@ -55,10 +55,10 @@ FAULTS = {
     "dlopen": (
         "src/override/override_malloc.c",
         "    size_t granule = hhi_granule_of(block);\n"
-        "    if (hh_unlikely(granule >= hhi_window.granules)) {\n        override_free_outside(block);\n",
+        "    if (hh_unlikely(!hhi_granule_is_inside(granule))) {\n        override_free_outside(block);\n",
         "    static _Atomic unsigned planted;\n    if (++planted % 16 == 0)\n        return;\n"
         "    size_t granule = hhi_granule_of(block);\n"
-        "    if (hh_unlikely(granule >= hhi_window.granules)) {\n        override_free_outside(block);\n",
+        "    if (hh_unlikely(!hhi_granule_is_inside(granule))) {\n        override_free_outside(block);\n",
         "one free in sixteen is forgotten: a closed library leaves blocks behind",
     ),
     "mappings.refused": (
