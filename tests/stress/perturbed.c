@@ -24,7 +24,14 @@
 #include "region/run.h"
 #include "support/perturb.h"
 
-enum { BLOCKS = 48, SLOTS = 24, STEPS = 120, BOUND_SECONDS = 60, SEEDS_PER_SECOND = 2 };
+enum {
+    BLOCKS = 48,
+    SLOTS = 24,
+    STEPS = 120,
+    BOUND_SECONDS = 60,
+    SEEDS_PER_SECOND = 2,
+    DECAY_MS = 20
+};
 
 static const size_t sizes[] = {16, 48, 240, 1000, 3000, 9000, 40000, 300000};
 
@@ -220,6 +227,43 @@ scene_heaps(uint64_t seed)
     threads_run(3, heaps_run);
 }
 
+// ---- Runs of two sizes are kept and used again -----------------------------------------------------
+
+static void *
+runs_run(void *argument)
+{
+    uint64_t state = perturb_seed() * 13 + (uintptr_t)argument;
+    for (int step = 0; step < 3 * STEPS; step++) {
+        size_t usable_bytes, size_bytes = (size_t)(5 + random_next(&state) % 2)
+                                          << HHI_GRANULE_SHIFT;
+        void *block = hhi_heap_alloc(scene.heap, size_bytes, HHI_LEVEL_TASK);
+        REQUIRE(block != NULL);
+        REQUIRE(hhi_heap_usable_size(scene.heap, block, &usable_bytes) == 0);
+        REQUIRE(usable_bytes == size_bytes);
+        // order: acq_rel: hands one block over, takes another.
+        block = hh_exchange_acq_rel(&scene.slots[random_next(&state) % 3], block);
+        REQUIRE(block == NULL || hhi_heap_free(scene.heap, block) == 0);
+    }
+    return NULL;
+}
+
+static void
+scene_runs(uint64_t seed)
+{
+    (void)seed;
+    hhi_opt.decay_ms = HHI_DECAY_OFF; // the sweeper would come, but is not told
+    hhi_opt.background = true;
+    threads_run(3, runs_run);
+    hhi_opt.background = false;
+    hhi_opt.decay_ms = DECAY_MS;
+    for (int slot = 0; slot < 3; slot++) {
+        // relaxed: no thread runs.
+        void *block = hh_exchange_relaxed(&scene.slots[slot], NULL);
+        REQUIRE(block == NULL || hhi_heap_free(scene.heap, block) == 0);
+    }
+    REQUIRE(blocks_live() == 0);
+}
+
 static void
 seed_run(uint64_t seed)
 {
@@ -228,6 +272,7 @@ seed_run(uint64_t seed)
     scene_double_free(seed);
     scene_swap(seed);
     scene_heaps(seed);
+    scene_runs(seed);
     perturb_end();
     hhi_heap_destroy(scene.heap);
     hhi_run_check();
@@ -252,7 +297,7 @@ main(void)
     printf("seeds %llu to %llu\n", (unsigned long long)first,
            (unsigned long long)(first + count - 1));
     fflush(stdout);
-    hhi_opt.decay_ms = 20;
+    hhi_opt.decay_ms = DECAY_MS;
     hhi_process_up();
     hhi_opt.background = false; // the hidden thread can not be held up
     for (uint64_t seed = first; seed < first + count; seed++)
