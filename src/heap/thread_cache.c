@@ -23,6 +23,9 @@ enum {
     ARRIVAL_LOOKS = 4,          // slabs looked through for one with enough blocks that came back
     LOOK_BACK_BYTES = 4 * 1024, // of a slab, from which on it is looked through before more of it
     CARVE_SETTLES = 4,          // slabs of any class looked at before another is carved
+    BORROW_FROM_BYTES = 256,    // smaller blocks save less than the look for them costs
+    BORROW_WITHOUT_SLAB = 32,   // so many are borrowed before a slab is carved
+    BORROW_DIVISOR = 4,         // a borrowed block is larger by so much of its size at most
     SPARSE_DIVISOR = 4,         // a slab less than a quarter live may be shared
     STALE_DIVISOR = 16,         // so much freed, and free pages are looked for again
 };
@@ -268,6 +271,13 @@ slab_extends(struct hhi_cache *cache, struct hhi_slab *slab)
     return collected < slab->init / FULL_RETURNS_DIVISOR;
 }
 
+// Whether nothing in a slab is free but what was never used.
+static bool
+slab_is_extendable(struct hhi_slab *slab)
+{
+    return slab->freed == HHI_LINK_END && slab->init < slab_block_count(slab);
+}
+
 // ---- Refill -------------------------------------------------------------------------------------
 
 // Make what the slab has free the bin's list. False: nothing is free.
@@ -422,9 +432,76 @@ cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
     return slab;
 }
 
-// The next slab to take blocks from, in no list. NULL: refused, or the class is a new one.
+// The lowest bit of a class's size: its blocks' alignment.
+static uint32_t
+class_alignment(unsigned class_index)
+{
+    uint32_t size_bytes = hhi_class_bytes(class_index);
+    return size_bytes & -size_bytes;
+}
+
+// A slab of a class in which the owner has freed blocks that are in no bin's list, or NULL.
 static struct hhi_slab *
-cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
+class_freed(struct hhi_cache *cache, unsigned class_index)
+{
+    struct hhi_bin *bin = &cache->bins[class_index];
+    struct hhi_slab *slab = bin->slab;
+    // A guest's blocks are of another class.
+    if (slab != NULL && slab->freed != HHI_LINK_END && !hhi_bin_is_guest(bin, class_index))
+        return slab;
+    slab = cache->partial[class_index];
+    // Nor pages that were given back.
+    return slab != NULL && slab->freed != HHI_LINK_END && slab->look <= HHI_LOOK_MASK ? slab : NULL;
+}
+
+/*
+ * A block that was freed in a slab of a larger class, before a slab is extended: neighbours even out what
+ * each alone has to hold at its peak. Not while slabs of the class itself have
+ * free blocks; and only of classes as well aligned, since aligned requests rely on their class. A slab in
+ * the partial list may so have one more live block than its next event supposes, which then looks.
+ */
+HH_NOINLINE static void *
+cache_borrow(struct hhi_cache *cache, unsigned class_index)
+{
+    uint32_t most_bytes = hhi_class_bytes(class_index);
+    uint32_t alignment = class_alignment(class_index);
+    if (most_bytes < BORROW_FROM_BYTES || cache->partial[class_index] != NULL)
+        return NULL;
+    most_bytes += most_bytes / BORROW_DIVISOR;
+    unsigned limit = cache_class_limit(cache);
+    for (unsigned larger = class_index + 1; larger < limit; larger++) {
+        if (hhi_class_bytes(larger) > most_bytes)
+            return NULL;
+        struct hhi_slab *slab =
+            class_alignment(larger) < alignment ? NULL : class_freed(cache, larger);
+        if (slab == NULL)
+            continue;
+        uint32_t index = slab->freed;
+        // relaxed (all): fixed while carved; the owner's own list.
+        hhi_link *links = hh_load_relaxed(&slab->links);
+        slab->freed = hh_load_relaxed(&links[index]);
+        hh_store_relaxed(&links[index], HHI_LINK_LIVE);
+        slab->head_fresh = false; // so that calloc clears it
+        cache->shared_all = false;
+        return (void *)(hhi_slab_base(slab) + index * hh_load_relaxed(&slab->block_bytes));
+    }
+    return NULL;
+}
+
+// The same before a slab is carved, a few times: each allocation of a class without a slab comes here.
+static void *
+cache_borrow_without_slab(struct hhi_cache *cache, unsigned class_index)
+{
+    uint8_t *use = &cache->shared_use[class_index];
+    void *block =
+        *use < HHI_CLASS_OWN + BORROW_WITHOUT_SLAB ? cache_borrow(cache, class_index) : NULL;
+    *use = block != NULL ? (uint8_t)(*use + 1) : HHI_CLASS_OWN;
+    return block;
+}
+
+// The next slab to take blocks from that is carved already, in no list; or NULL.
+static struct hhi_slab *
+cache_next_slab(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_slab *slab = cache_pop_partial(cache, class_index);
     // relaxed: fixed once made.
@@ -441,8 +518,6 @@ cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
         slab = cache_adopt_shared(cache, class_index);
     if (slab == NULL)
         slab = cache_adopt_orphaned(cache, class_index);
-    if (slab == NULL && cache->shared_use[class_index] == HHI_CLASS_OWN)
-        slab = cache_carve(cache, class_index, level);
     return slab;
 }
 
@@ -487,7 +562,7 @@ cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
     unsigned coarse = hhi_class_coarse(class_index);
     struct hhi_bin *bin = &cache->bins[coarse];
     uint8_t *use = &cache->shared_use[class_index];
-    if (*use == HHI_CLASS_OWN) {
+    if (*use >= HHI_CLASS_OWN) {
         bool ready =
             coarse != class_index && (bin->head < HHI_LINK_END || bin_fill_carved(cache, coarse));
         return ready ? bin_take(bin) : NULL;
@@ -522,14 +597,24 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
             if (block != NULL)
                 return block;
         }
-        if (slab_extends(cache, slab))
+        if (slab_extends(cache, slab) || slab_is_extendable(slab)) {
+            void *block = cache_borrow(cache, class_index);
+            if (block != NULL)
+                return block;
             bin->head = hhi_slab_extend(slab);
+        }
     }
     while (bin->head == HHI_LINK_END && (slab == NULL || !bin_load(bin, slab))) {
         if (slab != NULL)
             slab_becomes_full(slab);
         bin->slab = NULL;
-        slab = cache_next_slab(cache, class_index, level);
+        slab = cache_next_slab(cache, class_index);
+        if (slab == NULL && cache->shared_use[class_index] >= HHI_CLASS_OWN) {
+            void *block = cache_borrow_without_slab(cache, class_index);
+            if (block != NULL)
+                return block;
+            slab = cache_carve(cache, class_index, level);
+        }
         if (slab == NULL)
             return cache_take_coarse(cache, class_index, level);
         bin_install(bin, slab);

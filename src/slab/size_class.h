@@ -29,7 +29,7 @@ enum {
     HHI_COARSE_MAX_BYTES = 2 * 1024, // largest class that shares slabs while it is new
     HHI_COARSE_BYTES = 2 * 1024,     // of a class, served from shared slabs before it has its own,
     HHI_COARSE_BLOCKS = 8,           // and no more blocks than that
-    HHI_CLASS_OWN = 255,             // said of how many it was given: it has slabs of its own
+    HHI_CLASS_OWN = 128,             // said of how many it was given: it has slabs of its own
     HHI_COARSE_MIN_CLASS = 4,        // 64 bytes: smaller ones have many links
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,
