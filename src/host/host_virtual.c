@@ -102,13 +102,11 @@ alloc_reserve(uintptr_t address, size_t size_bytes, bool commit, uint32_t protec
                        : HH_W_INVALID_ADDRESS;
     }
     enum hhi_vm_status status;
-    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true, .next_calls = 1};
+    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true};
     unsigned attempt = 0;
     do {
-        status = hhi_region_reserve(address, size_bytes, protection, commit, &base);
+        status = hhi_region_reserve(address, size_bytes, protection, commit, &base, &tries);
     } while (alloc_try_again(status, level, attempt++, &tries));
-    if (status == HHI_VM_NO_MEMORY && address == 0 && commit)
-        hhi_region_give_up();
     if (status == HHI_VM_OK)
         *result = (void *)base;
     else if (commit)
@@ -126,12 +124,12 @@ alloc_commit(uintptr_t address, size_t size_bytes, uint32_t protection, uint32_t
 {
     uintptr_t first = page_down(address), end = page_up(address + size_bytes);
     size_t charged_bytes = 0;
-    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true, .next_calls = 1};
+    struct hhi_tries tries = {.size_bytes = size_bytes, .outside = true};
     unsigned attempt = 0;
     enum hhi_vm_status status;
     for (;;) {
         size_t bytes = charged_bytes;
-        status = hhi_region_commit(first, end, protection, &bytes);
+        status = hhi_region_commit(first, end, protection, &bytes, &tries);
         if (status == HHI_VM_CHARGE_MORE) {
             if (!hhi_limit_charge(bytes - charged_bytes, level)) {
                 status = HHI_VM_NOT_ALLOWED;

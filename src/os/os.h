@@ -55,7 +55,9 @@ size_t hhi_os_page_bytes(void);
 // Reserve address space without access. address NULL: anywhere; else exactly there, -EEXIST when
 // something is mapped in the range. Result: the address or -errno.
 intptr_t hhi_os_reserve(void *address, size_t size_bytes);
-// The same, but readable: untouched pages read as zero and cost no memory.
+// The same exactly at address, with HHI_ACCESS_ bits for the pages.
+intptr_t hhi_os_map_at(void *address, size_t size_bytes, unsigned access);
+// As hhi_os_reserve, but readable: untouched pages read as zero and cost no memory.
 intptr_t hhi_os_reserve_readable(void *address, size_t size_bytes);
 // Make reserved pages readable and writable (and executable).
 int hhi_os_commit(void *address, size_t size_bytes, bool executable);

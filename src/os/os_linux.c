@@ -139,6 +139,12 @@ hhi_os_reserve(void *address, size_t size_bytes)
 }
 
 intptr_t
+hhi_os_map_at(void *address, size_t size_bytes, unsigned access)
+{
+    return reserve_with(address, size_bytes, (int)access);
+}
+
+intptr_t
 hhi_os_reserve_readable(void *address, size_t size_bytes)
 {
     return reserve_with(address, size_bytes, PROT_READ);

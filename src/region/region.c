@@ -16,17 +16,18 @@
 
 static struct {
     struct hhi_lock lock;
-    bool ready;                 // under the lock
-    struct hhi_region *zombies; // released, but the kernel would not unmap them; under the lock
-    // The place of a request whose pages were refused, for its next try; under the lock.
-    uintptr_t place;
-    size_t place_bytes;      // 0: none
-    size_t place_used_bytes; // what of it was to become accessible, and may be in part
+    bool ready;                   // under the lock
+    struct hhi_rcu_link *zombies; // released, but the kernel would not unmap them; under the lock
+    // Below it the next allocation anywhere is tried, since the kernel gives out addresses downwards; 0:
+    // the kernel is asked for a place. Under the lock.
+    uintptr_t hint;
 } regions;
 
 _Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query reads is one line");
 
 static struct hhi_rcu_pool region_pool HH_START_STATE = {.record_bytes = sizeof(struct hhi_region)};
+
+#define PLACE_HUGE_BYTES ((uintptr_t)2 << 20)
 
 static size_t
 page_bytes(void)
@@ -167,42 +168,6 @@ chunks_publish(void)
     }
 }
 
-static void
-place_release(void)
-{
-    if (regions.place_bytes != 0 && hhi_os_release((void *)regions.place, regions.place_bytes) == 0)
-        regions.place_bytes = 0;
-}
-
-// A range of whole granules anywhere; 0 without memory.
-static uintptr_t
-granules_map(size_t size_bytes)
-{
-    intptr_t found = hhi_os_reserve(NULL, size_bytes);
-    if (found < 0)
-        return 0;
-    uintptr_t start = (uintptr_t)found;
-    if (start % HHI_REGION_GRANULE_BYTES == 0)
-        return start;
-    hhi_os_release((void *)start, size_bytes);
-    // The kernel gives out addresses downwards: what lies below is likely to be free.
-    start = hh_align_down(start, HHI_REGION_GRANULE_BYTES);
-    if (start != 0 && hhi_os_reserve((void *)start, size_bytes) >= 0)
-        return start;
-    size_t slack_bytes = HHI_REGION_GRANULE_BYTES - page_bytes();
-    found = hhi_os_reserve(NULL, size_bytes + slack_bytes);
-    if (found < 0)
-        return 0;
-    start = (uintptr_t)found;
-    uintptr_t base = hh_align_up(start, HHI_REGION_GRANULE_BYTES);
-    uintptr_t end = start + size_bytes + slack_bytes;
-    if (base > start)
-        hhi_os_release((void *)start, base - start);
-    if (end > base + size_bytes)
-        hhi_os_release((void *)(base + size_bytes), end - (base + size_bytes));
-    return base;
-}
-
 // Take the tail as far as nobody stands there.
 static void
 tail_take(struct hhi_region *region)
@@ -213,38 +178,128 @@ tail_take(struct hhi_region *region)
     region->tail_pages = 0;
     if (count == 0)
         return;
-    if (hhi_os_reserve((void *)end, count * page) >= 0) {
+    intptr_t result = hhi_os_reserve((void *)end, count * page);
+    if (result >= 0)
         region->tail_pages = (1u << count) - 1;
-        return;
-    }
-    for (unsigned k = 0; k < count; k++) {
+    for (unsigned k = 0; k < count && result == -EEXIST; k++) {
         if (hhi_os_reserve((void *)(end + k * page), page) >= 0)
             region->tail_pages |= 1u << k;
     }
 }
 
-static enum hhi_vm_status
-region_map_anywhere(struct hhi_region *region, size_t size_bytes, bool accessible)
+// Enter a region into the map, unpublished. 0; -EBUSY: something of ours is there; -ENOMEM.
+static int
+region_enter(struct hhi_region *region, uintptr_t base, size_t size_bytes)
 {
-    uintptr_t page = page_bytes(), base;
-    size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
-    // A refused change of access may have been made in part: only for who makes the same one.
-    if (accessible && regions.place_bytes == taken_bytes &&
-        regions.place_used_bytes == size_bytes) {
-        base = regions.place;
-        regions.place_bytes = 0;
-    } else {
-        base = granules_map(taken_bytes);
-    }
-    if (base == 0)
-        return HHI_VM_NO_MEMORY;
     region->record.base = base;
     region->record.end = base + size_bytes;
-    region->tail_pages = (1u << (taken_bytes - size_bytes) / page) - 1;
-    if (hhi_region_map_prepare(&region->record) != 0) {
-        region_unmap(region);
-        return HHI_VM_NO_MEMORY;
+    region->tail_pages = 0;
+    int result = hhi_region_map_prepare(&region->record);
+    return result == -EEXIST ? -EBUSY : result;
+}
+
+/*
+ * Map the pages of a region that was entered, with their access, so that nothing has to be undone when the kernel
+ * refuses; then it is in the map no more. Until it is published a query finds what the kernel shows: pages without
+ * access count as free, the others are told as they are going to be. 0 or -errno.
+ */
+static int
+region_map(struct hhi_region *region, unsigned access)
+{
+    size_t size_bytes = region->record.end - region->record.base, tail_bytes = 0;
+    if (access == HHI_ACCESS_NONE && region->anywhere) // then the tail comes with the pages
+        tail_bytes = granules_end(region->record.end) - region->record.end;
+    intptr_t found = hhi_os_map_at((void *)region->record.base, size_bytes + tail_bytes, access);
+    if (found < 0) {
+        hhi_region_map_withdraw(&region->record);
+        return (int)found;
     }
+    region->tail_pages = (1u << tail_bytes / page_bytes()) - 1;
+    if (tail_bytes == 0)
+        tail_take(region);
+    return 0;
+}
+
+// Large places begin where a huge page can, as those do that the kernel chooses.
+static uintptr_t
+place_alignment(size_t taken_bytes)
+{
+    return taken_bytes >= PLACE_HUGE_BYTES ? PLACE_HUGE_BYTES : HHI_REGION_GRANULE_BYTES;
+}
+
+static uintptr_t
+place_below(uintptr_t end, size_t taken_bytes)
+{
+    return hh_align_down(end - taken_bytes, place_alignment(taken_bytes));
+}
+
+static struct hhi_region *
+host_record(uint32_t protection, bool anywhere)
+{
+    struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
+    if (region == NULL)
+        return NULL;
+    region->record.kind = HHI_REGION_HOST;
+    region->record.allocation_protect = protection;
+    region->record.part = NULL;
+    region->anywhere = anywhere;
+    return region;
+}
+
+// Another record for another place: a query may have met this one in the map.
+static struct hhi_region *
+host_record_another(struct hhi_region *region)
+{
+    uint32_t protection = region->record.allocation_protect;
+    hhi_rcu_pool_retire(&region_pool, region);
+    return host_record(protection, true);
+}
+
+// Where the kernel has room. It is kept from others while the map grows, and from then on for no longer.
+static int
+region_map_found(struct hhi_region *region, size_t size_bytes, unsigned access)
+{
+    size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
+    size_t found_bytes = taken_bytes + place_alignment(taken_bytes) - page_bytes();
+    intptr_t found = hhi_os_reserve(NULL, found_bytes);
+    if (found < 0)
+        return (int)found;
+    uintptr_t base = place_below((uintptr_t)found + found_bytes, taken_bytes);
+    regions.hint = base + taken_bytes; // for the next try, if this one is refused in spite of it
+    int result = region_enter(region, base, size_bytes);
+    bool released = hhi_os_release((void *)found, found_bytes) == 0;
+    if (result != 0 || released)
+        return result != 0 ? result : region_map(region, access);
+    // What can not be unmapped is used as it is.
+    region->tail_pages = (1u << (taken_bytes - size_bytes) / page_bytes()) - 1;
+    if (access != HHI_ACCESS_NONE)
+        result = hhi_os_protect((void *)base, size_bytes, access);
+    if (result != 0)
+        hhi_region_map_withdraw(&region->record);
+    return result;
+}
+
+static enum hhi_vm_status
+region_map_anywhere(struct hhi_region **region, size_t size_bytes, unsigned access)
+{
+    size_t taken_bytes = hh_align_up(size_bytes, HHI_REGION_GRANULE_BYTES);
+    int result = -EBUSY;
+    if (regions.hint > taken_bytes + PLACE_HUGE_BYTES)
+        result = region_enter(*region, place_below(regions.hint, taken_bytes), size_bytes);
+    if (result == 0) {
+        result = region_map(*region, access);
+        if (result == -EEXIST)
+            *region = host_record_another(*region);
+        if (*region == NULL)
+            return HHI_VM_NO_MEMORY;
+    }
+    if (result == -EBUSY || result == -EEXIST) {
+        regions.hint = 0;
+        result = region_map_found(*region, size_bytes, access);
+    }
+    if (result != 0)
+        return HHI_VM_NO_MEMORY;
+    regions.hint = (*region)->record.base;
     return HHI_VM_OK;
 }
 
@@ -257,64 +312,42 @@ range_is_taken(uintptr_t first, uintptr_t end)
 }
 
 static enum hhi_vm_status
-region_map_there(struct hhi_region *region, uintptr_t base, uintptr_t end)
+region_map_there(struct hhi_region *region, uintptr_t base, uintptr_t end, unsigned access)
 {
-    region->record.base = base;
-    region->record.end = end;
-    region->tail_pages = 0;
-    int result = hhi_region_map_prepare(&region->record);
-    if (result != 0) // what waits to be unmapped counts as free, and is only not to be had
-        return result == -EEXIST && range_is_taken(base, end) ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
-    intptr_t found = hhi_os_reserve((void *)base, end - base);
-    if (found < 0) {
-        hhi_region_map_withdraw(&region->record);
-        return found == -EEXIST || found == -EPERM ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
-    }
-    tail_take(region);
-    return HHI_VM_OK;
+    int result = region_enter(region, base, end - base);
+    if (result == 0)
+        result = region_map(region, access);
+    if (result == 0)
+        return HHI_VM_OK;
+    if (result == -EBUSY) // what waits to be unmapped counts as free, and is only not to be had
+        return range_is_taken(base, end) ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
+    return result == -EEXIST || result == -EPERM ? HHI_VM_BAD_STATE : HHI_VM_NO_MEMORY;
 }
 
-// Try again to unmap what the kernel would not.
+static void
+zombie_add(struct hhi_region *region)
+{
+    struct hhi_rcu_link **link = &regions.zombies;
+    while (*link != NULL)
+        link = &(*link)->next;
+    region->link.next = NULL;
+    *link = &region->link;
+}
+
+// Try again to unmap what the kernel would not, until it would not again: the next time another one is first.
 static void
 zombies_bury(void)
 {
-    struct hhi_region **link = &regions.zombies;
-    while (*link != NULL) {
-        struct hhi_region *region = *link;
+    while (regions.zombies != NULL) {
+        struct hhi_region *region = hh_container_of(regions.zombies, struct hhi_region, link);
+        regions.zombies = region->link.next;
         if (!region_unmap(region)) {
-            link = (struct hhi_region **)&region->link.next;
-            continue;
+            zombie_add(region);
+            return;
         }
-        *link = (struct hhi_region *)region->link.next;
         hhi_region_map_withdraw(&region->record);
         hhi_rcu_pool_retire(&region_pool, region);
     }
-}
-
-static enum hhi_vm_status
-region_open(struct hhi_region *region, uint32_t protection, bool commit)
-{
-    uint32_t code = commit ? protection : HHI_RUN_RESERVED;
-    size_t size_bytes = region->record.end - region->record.base;
-    unsigned access = hhi_region_access(code);
-    if (access != HHI_ACCESS_NONE &&
-        hhi_os_protect((void *)region->record.base, size_bytes, access) != 0)
-        return HHI_VM_NO_MEMORY;
-    hhi_region_map_publish(&region->record, hhi_run_tree_single(code));
-    return HHI_VM_OK;
-}
-
-// Keep an allocation's place for the next try, which is likely to come. False: the last one is not gone.
-static bool
-place_keep(const struct hhi_region *region)
-{
-    place_release();
-    if (regions.place_bytes != 0)
-        return false;
-    regions.place = region->record.base;
-    regions.place_bytes = granules_end(region->record.end) - region->record.base;
-    regions.place_used_bytes = region->record.end - region->record.base;
-    return true;
 }
 
 /*
@@ -330,63 +363,45 @@ region_bury(struct hhi_region *region)
         size_t size_bytes = region->record.end - region->record.base;
         hhi_os_protect(start, size_bytes, HHI_ACCESS_NONE);
         hhi_os_purge(start, size_bytes);
-        region->link.next = regions.zombies != NULL ? &regions.zombies->link : NULL;
-        regions.zombies = region;
+        zombie_add(region);
         return;
     }
+    uintptr_t end = granules_end(region->record.end);
+    if (region->anywhere && end > regions.hint)
+        regions.hint = end; // the highest place that is free, as the kernel would have it
     hhi_region_map_withdraw(&region->record);
     hhi_rcu_pool_retire(&region_pool, region);
-}
-
-// An allocation whose pages were refused.
-static void
-region_drop(struct hhi_region *region, bool anywhere)
-{
-    if (!anywhere || !place_keep(region)) {
-        region_bury(region);
-        return;
-    }
-    hhi_region_map_withdraw(&region->record);
-    hhi_rcu_pool_retire(&region_pool, region);
-}
-
-void
-hhi_region_give_up(void)
-{
-    regions_enter();
-    place_release();
-    regions_leave();
 }
 
 enum hhi_vm_status
 hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection, bool commit,
-                   uintptr_t *base)
+                   uintptr_t *base, struct hhi_tries *tries)
 {
     uintptr_t page = page_bytes();
-    regions_enter();
-    zombies_bury();
-    chunks_publish();
-    struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
+    uint32_t code = commit ? protection : HHI_RUN_RESERVED;
     enum hhi_vm_status status = HHI_VM_NO_MEMORY;
+    regions_enter();
+    uint64_t calls = hhi_os_calls_now();
+    zombies_bury();
+    struct hhi_region *region = host_record(protection, address == 0);
     if (region != NULL) {
-        region->record.kind = HHI_REGION_HOST;
-        region->record.allocation_protect = protection;
-        region->record.part = NULL;
+        unsigned access = hhi_region_access(code);
         uintptr_t down = hh_align_down(address, HHI_REGION_GRANULE_BYTES);
-        status = address == 0
-                     ? region_map_anywhere(region, hh_align_up(size_bytes, page),
-                                           commit && hhi_region_access(protection) != 0)
-                     : region_map_there(region, down, hh_align_up(address + size_bytes, page));
-        *base = region->record.base;
-        // A query may have met the record in the map, unpublished as it was: retired, not freed.
-        if (status != HHI_VM_OK) {
-            hhi_rcu_pool_retire(&region_pool, region);
-        } else {
-            status = region_open(region, protection, commit);
-            if (status != HHI_VM_OK)
-                region_drop(region, address == 0);
-        }
+        status = address == 0 ? region_map_anywhere(&region, hh_align_up(size_bytes, page), access)
+                              : region_map_there(region, down,
+                                                 hh_align_up(address + size_bytes, page), access);
     }
+    if (status == HHI_VM_OK) {
+        hhi_region_map_publish(&region->record, hhi_run_tree_single(code));
+        *base = region->record.base;
+        chunks_publish();
+    } else if (region != NULL) {
+        // A query may have met the record in the map, unpublished as it was: retired, not freed.
+        hhi_rcu_pool_retire(&region_pool, region);
+    }
+    tries->calls += (unsigned)(hhi_os_calls_now() - calls);
+    tries->next_calls = 1;
+    tries->addresses = !commit;
     regions_leave();
     return status;
 }
@@ -396,13 +411,11 @@ hhi_region_place_is_free(uintptr_t address, size_t size_bytes)
 {
     regions_enter();
     zombies_bury();
-    struct hhi_region *region = hhi_rcu_pool_take(&region_pool);
+    struct hhi_region *region = host_record(PAGE_NOACCESS, false);
     enum hhi_vm_status status = HHI_VM_NO_MEMORY;
     if (region != NULL) {
-        region->record.kind = HHI_REGION_HOST;
-        region->record.part = NULL;
         status = region_map_there(region, hh_align_down(address, HHI_REGION_GRANULE_BYTES),
-                                  hh_align_up(address + size_bytes, page_bytes()));
+                                  hh_align_up(address + size_bytes, page_bytes()), HHI_ACCESS_NONE);
         if (status == HHI_VM_OK)
             region_bury(region);
         else
@@ -442,6 +455,26 @@ static void *
 page_address(const struct hhi_region *region, uint64_t page)
 {
     return (void *)(region->record.base + page * page_bytes());
+}
+
+/*
+ * Whether a refused change of access was made in part: the kernel begins with the first pages that have another,
+ * so those tell. Stale pages do not: theirs is not known.
+ */
+static bool
+access_has_changed(const struct hhi_region *region, uint64_t first, uint64_t end, unsigned access)
+{
+    while (first < end) {
+        struct hhi_run_span span = hhi_run_tree_find(region_root(region), first);
+        unsigned before = span.code == HHI_RUN_STALE ? access : hhi_region_access(span.code);
+        uintptr_t at = (uintptr_t)page_address(region, first);
+        struct hhi_os_mapping mapping;
+        if (before != access)
+            return hhi_os_find_mapping(at, &mapping) != 0 || mapping.start > at ||
+                   mapping.access != before;
+        first = span.end;
+    }
+    return false;
 }
 
 // Give the pages [first, end) the access their runs say: after a change that failed half way.
@@ -502,11 +535,12 @@ region_change(struct hhi_region *region, uint64_t first, uint64_t end, uint32_t 
         hhi_run_edit_abort(&edit);
         return HHI_VM_NO_MEMORY;
     }
-    int result = hhi_os_protect(page_address(region, first), (end - first) * page_bytes(),
-                                hhi_region_access(protection));
+    unsigned access = hhi_region_access(protection);
+    int result = hhi_os_protect(page_address(region, first), (end - first) * page_bytes(), access);
     if (result != 0) {
         hhi_run_edit_abort(&edit);
-        access_restore(region, first, end);
+        if (access_has_changed(region, first, end, access))
+            access_restore(region, first, end);
         return status_of_protect(result);
     }
     tree_publish(region, &edit);
@@ -514,10 +548,12 @@ region_change(struct hhi_region *region, uint64_t first, uint64_t end, uint32_t 
 }
 
 enum hhi_vm_status
-hhi_region_commit(uintptr_t first, uintptr_t end, uint32_t protection, size_t *new_bytes)
+hhi_region_commit(uintptr_t first, uintptr_t end, uint32_t protection, size_t *new_bytes,
+                  struct hhi_tries *tries)
 {
     enum hhi_vm_status status = HHI_VM_BAD_STATE;
     regions_enter();
+    uint64_t calls = hhi_os_calls_now();
     struct hhi_region *region = region_around(first, end);
     if (region != NULL) {
         uint64_t from = region_page(region, first), to = region_page(region, end);
@@ -529,6 +565,10 @@ hhi_region_commit(uintptr_t first, uintptr_t end, uint32_t protection, size_t *n
             status = stale_empty(region, from, to) ? region_change(region, from, to, protection)
                                                    : HHI_VM_NO_MEMORY;
     }
+    // The next try makes as many, but for a chunk of metadata of another size.
+    tries->next_calls = (unsigned)(hhi_os_calls_now() - calls);
+    tries->calls += tries->next_calls;
+    tries->pages = true;
     regions_leave();
     return status;
 }

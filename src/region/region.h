@@ -34,6 +34,7 @@
 #include "os/lock.h"
 #include "rcu/rcu.h"
 #include "region/region_map.h"
+#include "region/run.h"
 
 enum hhi_vm_status {
     HHI_VM_OK,
@@ -53,6 +54,7 @@ struct hhi_region {
     struct hhi_rcu_link link;
     struct hhi_region_record record; // kind HHI_REGION_HOST; state = root of the run tree
     uint32_t tail_pages; // bit k: page k after end is ours; fixed before it is published
+    bool anywhere;       // the host named no address
 };
 
 struct hhi_region *hhi_region_of(struct hhi_region_record *record);
@@ -63,12 +65,10 @@ unsigned hhi_region_access(uint32_t protection);
 /*
  * Reserve size_bytes (above 0), anywhere for address 0, else from address down to a granule
  * on; commit: with protection, else without access. *base: the allocation.
- * OK, BAD_STATE (not free), NO_MEMORY. Who is refused memory tries again, or calls hhi_region_give_up:
- * a place anywhere whose pages were refused is kept for the next try.
+ * OK, BAD_STATE (not free), NO_MEMORY. tries: what was refused and the calls made, added up.
  */
 enum hhi_vm_status hhi_region_reserve(uintptr_t address, size_t size_bytes, uint32_t protection,
-                                      bool commit, uintptr_t *base);
-void hhi_region_give_up(void);
+                                      bool commit, uintptr_t *base, struct hhi_tries *tries);
 // Whether a reserve at address, which is not 0, would find something there. False: it would, BAD_STATE.
 bool hhi_region_place_is_free(uintptr_t address, size_t size_bytes);
 /*
@@ -77,7 +77,7 @@ bool hhi_region_place_is_free(uintptr_t address, size_t size_bytes);
  * OK, BAD_STATE, NO_MEMORY, NOT_ALLOWED, CHARGE_MORE.
  */
 enum hhi_vm_status hhi_region_commit(uintptr_t first, uintptr_t end, uint32_t protection,
-                                     size_t *new_bytes);
+                                     size_t *new_bytes, struct hhi_tries *tries);
 // Let the kernel drop contents of the committed pages in [first, end); state of [reach_first,
 // reach_end) is checked. OK, BAD_STATE.
 enum hhi_vm_status hhi_region_reset(uintptr_t reach_first, uintptr_t reach_end, uintptr_t first,

@@ -75,6 +75,19 @@ foreign_restore(const struct foreign_span *spans, unsigned count, uintptr_t firs
     }
 }
 
+// Whether a refused change was made in part: the kernel begins with the first mapping of another access.
+static bool
+foreign_has_changed(const struct foreign_span *spans, unsigned count, uintptr_t first,
+                    unsigned access)
+{
+    struct hhi_os_mapping mapping;
+    for (unsigned i = 0; i < count; first = spans[i++].end)
+        if (spans[i].access != access)
+            return hhi_os_find_mapping(first, &mapping) != 0 || mapping.start > first ||
+                   mapping.access != spans[i].access;
+    return false;
+}
+
 enum hhi_vm_status
 hhi_region_foreign_protect(uintptr_t first, uintptr_t end, uint32_t protection, uint32_t *old)
 {
@@ -106,7 +119,8 @@ hhi_region_foreign_protect(uintptr_t first, uintptr_t end, uint32_t protection, 
         *old = before;
         return HHI_VM_OK;
     }
-    foreign_restore(spans, count, first);
+    if (foreign_has_changed(spans, count, first, hhi_region_access(protection)))
+        foreign_restore(spans, count, first);
     return result == -ENOMEM ? HHI_VM_NO_MEMORY : HHI_VM_NOT_ALLOWED;
 }
 

@@ -93,7 +93,8 @@ next_base(uintptr_t page)
 
 /*
  * Whether the page is mapped by us and yet free: a tail, or without access in a region on its way
- * in or out. *end: how far, at most.
+ * in or out. (On its way in it may have access: then its pages are told as the kernel has them, which is
+ * what they are going to be.) *end: how far, at most.
  */
 static bool
 page_is_hidden(uintptr_t page, const struct hhi_os_mapping *mapping, uintptr_t *end)

@@ -40,9 +40,9 @@ static const struct {
     unsigned calls_most;
 } requests[REQUESTS] = {
     {"heaps", 4},
-    {"VirtualAlloc, anywhere", 16},
-    {"other calls on virtual memory", 12},
-    {"process-critical", 24}, // tried up to six times
+    {"VirtualAlloc, anywhere", 4},
+    {"other calls on virtual memory", 4},
+    {"process-critical", 4 * 4 + 3}, // tried up to six times
 };
 
 PLAIN_FUNCTION(hh_heap *, hh_heap_default, (void), ())
@@ -141,11 +141,18 @@ taken(void *block)
     return block;
 }
 
+// With that error the kernel also forbids a place.
+static bool
+is_no_place(hh_hresult result)
+{
+    return result == HH_W_INVALID_ADDRESS && the_plan.error == EPERM && the_plan.kind == FAULT_MAP;
+}
+
 static bool
 host_refused(hh_hresult result)
 {
     if (refused(result != S_OK))
-        check(result == E_OUTOFMEMORY ||
+        check(result == E_OUTOFMEMORY || is_no_place(result) ||
               is_policy(result == E_ACCESSDENIED || result == E_INVALIDARG));
     return result != S_OK;
 }
@@ -520,6 +527,11 @@ work_virtual(void)
         bases[i] = virtual_alloc(NULL, size_bytes, type, PAGE_READWRITE);
         if (bases[i] != NULL)
             virtual_use(bases[i], size_bytes);
+        if (i % 4 == 3 && bases[i] != NULL) { // again, at an address
+            void *there = bases[i];
+            virtual_release(there);
+            bases[i] = virtual_alloc(there, size_bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+        }
     }
     for (unsigned i = 0; i < COUNT_OF(bases); i++)
         if (bases[i] != NULL)

@@ -340,27 +340,88 @@ what_is_not_unmapped_is_tried_again(void **state)
     assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
 }
 
-// The same when the pages of a request were refused first.
+static unsigned
+access_at(uintptr_t address)
+{
+    struct hhi_os_mapping mapping;
+    assert_int_equal(hhi_os_find_mapping(address, &mapping), 0);
+    assert_true(mapping.start <= address);
+    return mapping.access;
+}
+
+// Where somebody stands in the way the kernel is asked for a place, which it then does not take back.
 static void
-pages_refused_and_not_unmapped_either(void **state)
+a_place_that_is_not_unmapped_is_used_as_it_is(void **state)
 {
     (void)state;
-    const uintptr_t at = 0x7EA900000000;
-    refuse_unmap = true;
-    fault.call = CALL_PROTECT;
-    fault.error = ENOMEM;
-    fault.for_ever = true;
-    fault.seen = 0;
-    fault.at = 1;
-    uintptr_t result;
-    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &result),
-                     E_OUTOFMEMORY);
-    assert_int_equal(do_query(at).State, MEM_FREE);
-    fault.at = 0;
-    refuse_unmap = false;
-    assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &result), S_OK);
-    assert_int_equal(result, at);
-    assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+    uintptr_t first, result;
+    assert_int_equal(do_alloc(0, G, MEM_RESERVE, PAGE_READWRITE, &first), S_OK);
+    intptr_t foreign = hhi_os_reserve((void *)(first - P), P);
+    assert_true(foreign > 0);
+    for (int commit = 0; commit < 2; commit++) {
+        refuse_unmap = true;
+        assert_int_equal(
+            do_alloc(0, 3 * P, MEM_RESERVE | (commit ? MEM_COMMIT : 0), PAGE_READWRITE, &result),
+            S_OK);
+        refuse_unmap = false;
+        assert_true(result % G == 0);
+        assert_int_equal(access_at(result), commit ? HHI_ACCESS_READ | HHI_ACCESS_WRITE : 0);
+        assert_int_equal(do_query(result).RegionSize, 3 * P);
+        assert_int_equal(access_at(result + 3 * P), HHI_ACCESS_NONE);
+        assert_int_equal(do_query(result + 3 * P).State, MEM_FREE);
+        assert_int_equal(do_free(result, 0, MEM_RELEASE), S_OK);
+        assert_int_equal(do_query(result).State, MEM_FREE);
+        // The next one goes below the first, where the foreign page is.
+        assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+        assert_int_equal(do_alloc(first, G, MEM_RESERVE, PAGE_READWRITE, &first), S_OK);
+    }
+    assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+    hhi_os_release((void *)foreign, P);
+}
+
+static unsigned watched;
+
+static intptr_t
+watched_map(void *address, size_t size, int protection, int flags)
+{
+    bool pages = protection != PROT_NONE && address != NULL;
+    uint32_t before = pages ? do_query((uintptr_t)address).State : 0;
+    intptr_t result = real.map(address, size, protection, flags);
+    if (pages && result == (intptr_t)address) {
+        hh_memory_basic_information now = do_query((uintptr_t)address);
+        assert_int_equal(before, MEM_FREE);
+        assert_int_equal(now.State, MEM_COMMIT);
+        assert_int_equal(now.AllocationBase, address);
+        assert_int_equal(now.RegionSize, size);
+        assert_int_equal(now.Protect, PAGE_READWRITE);
+        assert_int_equal(now.AllocationProtect, PAGE_READWRITE);
+        assert_int_equal(now.Type, MEM_PRIVATE);
+        watched++;
+    }
+    return result;
+}
+
+// [VQ-7]: free at first, then at once what it is going to be, beside neighbours the kernel merges it with.
+static void
+a_query_in_the_middle_of_a_reserve_is_true(void **state)
+{
+    (void)state;
+    uintptr_t bases[6];
+    static const size_t sizes[] = {4 * G, G, 3 * P, 5 * G, 2 * G, 4 * G};
+    hhi_os.map = watched_map;
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        assert_int_equal(do_alloc(0, sizes[i], MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &bases[i]),
+                         S_OK);
+    // Between others.
+    assert_int_equal(do_free(bases[3], 0, MEM_RELEASE), S_OK);
+    assert_int_equal(do_alloc(bases[3], 5 * G, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &bases[3]),
+                     S_OK);
+    hhi_os.map = faulty_map;
+    assert_int_equal(watched, COUNT(sizes) + 1);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        assert_int_equal(do_query(bases[i]).RegionSize, sizes[i]);
+        assert_int_equal(do_free(bases[i], 0, MEM_RELEASE), S_OK);
+    }
 }
 
 static void
@@ -383,7 +444,11 @@ a_reserve_that_fails_leaves_nothing_mapped(void **state)
                 fault.at = 0;
                 bool busy =
                     there && call == CALL_MAP && (errors[i] == EPERM || errors[i] == EEXIST);
-                assert_int_equal(answer, busy ? HH_W_INVALID_ADDRESS : E_OUTOFMEMORY);
+                // Pages are mapped with their access: a refusal of changes does not matter.
+                hh_hresult due = busy ? HH_W_INVALID_ADDRESS : E_OUTOFMEMORY;
+                assert_int_equal(answer, call == CALL_PROTECT ? S_OK : due);
+                if (answer == S_OK)
+                    assert_int_equal(do_free(result, 0, MEM_RELEASE), S_OK);
                 assert_int_equal(do_query(range).State, MEM_FREE);
                 struct hhi_os_mapping mapping;
                 int found = hhi_os_find_mapping(range, &mapping);
@@ -391,34 +456,6 @@ a_reserve_that_fails_leaves_nothing_mapped(void **state)
             }
         }
     }
-}
-
-// All but the last of the pages, then a refusal.
-static int
-partly_protect(void *address, size_t size, int protection)
-{
-    return real.protect(address, size - P, protection) == 0 ? -ENOMEM : -EINVAL;
-}
-
-// The place of a request whose pages were refused is kept for its next try; another one comes first.
-static void
-a_place_with_accessible_pages_is_nobody_elses(void **state)
-{
-    (void)state;
-    uintptr_t kept, other;
-    hhi_os.protect = partly_protect;
-    assert_int_equal(hhi_region_reserve(0, 10 * P, PAGE_READWRITE, true, &kept), HHI_VM_NO_MEMORY);
-    hhi_os.protect = faulty_protect;
-    assert_int_equal(hhi_region_reserve(0, 2 * P, PAGE_READWRITE, true, &other), HHI_VM_OK);
-    for (uintptr_t page = other; page < other + G; page += P) {
-        struct hhi_os_mapping mapping;
-        int found = hhi_os_find_mapping(page, &mapping);
-        bool accessible = found == 0 && mapping.start <= page && mapping.access != 0;
-        assert_int_equal(accessible, page < other + 2 * P);
-    }
-    size_t freed;
-    assert_int_equal(hhi_region_release(other, &freed), HHI_VM_OK);
-    hhi_region_give_up();
 }
 
 // ---- The kernel's own limit of mappings ----
@@ -480,9 +517,9 @@ main(void)
         cmocka_unit_test(every_refused_call_leaves_all_or_nothing),
         cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
         cmocka_unit_test(what_is_not_unmapped_is_tried_again),
-        cmocka_unit_test(pages_refused_and_not_unmapped_either),
+        cmocka_unit_test(a_place_that_is_not_unmapped_is_used_as_it_is),
+        cmocka_unit_test(a_query_in_the_middle_of_a_reserve_is_true),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
-        cmocka_unit_test(a_place_with_accessible_pages_is_nobody_elses),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
     };
     return cmocka_run_group_tests(tests, install_faults, NULL);
