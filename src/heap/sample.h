@@ -89,10 +89,6 @@ hhi_refusal hhi_sample_free_looked(struct hh_heap *heap, void *block,
                                    void *arg);
 // The caller's live block, if it is of the pool, is from now on one of size_bytes, which is less.
 void hhi_sample_shrink(const void *block, size_t size_bytes);
-// The same, and look is called with the block that is ended while its page is still to be read.
-hhi_refusal hhi_sample_free_looked(struct hh_heap *heap, void *block,
-                                   void (*look)(void *arg, uintptr_t base, size_t size_bytes),
-                                   void *arg);
 // Fills info, all zero before, if address lies in a page that has or had a block.
 void hhi_sample_describe(const void *address, hh_block_info *info);
 // The heap ends: so do its sampled blocks.
