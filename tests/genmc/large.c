@@ -243,7 +243,7 @@ int
 main(void)
 {
     hhi_window.base = (uintptr_t)1 << 32;
-    hhi_window.granules = GRANULES;
+    hhi_window.granules = hhi_window.most_granules = GRANULES;
     hhi_window.records = (char *)records;
     hhi_window.heads = heads;
     for (int round = 0; round < PROOF_ROUNDS; round++) {
