@@ -357,7 +357,7 @@ a_place_that_is_not_unmapped_is_used_as_it_is(void **state)
     uintptr_t first, result;
     assert_int_equal(do_alloc(0, G, MEM_RESERVE, PAGE_READWRITE, &first), S_OK);
     intptr_t foreign = hhi_os_reserve((void *)(first - P), P);
-    assert_true(foreign > 0);
+    assert_true(foreign > 0 || foreign == -EEXIST); // somebody may stand there already
     for (int commit = 0; commit < 2; commit++) {
         refuse_unmap = true;
         assert_int_equal(
@@ -376,7 +376,8 @@ a_place_that_is_not_unmapped_is_used_as_it_is(void **state)
         assert_int_equal(do_alloc(first, G, MEM_RESERVE, PAGE_READWRITE, &first), S_OK);
     }
     assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
-    hhi_os_release((void *)foreign, P);
+    if (foreign > 0)
+        hhi_os_release((void *)foreign, P);
 }
 
 static unsigned watched;
