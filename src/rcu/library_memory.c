@@ -30,11 +30,10 @@ arena_can_grow(void)
 static bool
 key_can_have_value(void)
 {
-    void *blocks[KEY_BLOCKS];
+    void *volatile blocks[KEY_BLOCKS]; // else the compiler may leave the calls out
     bool all = true;
     for (unsigned i = 0; i < KEY_BLOCKS; i++) {
         blocks[i] = malloc(KEY_BLOCK_BYTES);
-        __asm__ volatile("" : "+r"(blocks[i])); // else the compiler may leave the call out
         all = all && blocks[i] != NULL;
     }
     for (unsigned i = 0; i < KEY_BLOCKS; i++)
