@@ -26,6 +26,7 @@ static _Alignas(256) volatile uintptr_t proof_stack[32];
     (hh_load_acquire(p) == *(expected) && (hh_exchange_relaxed((p), (v)), true))
 #endif
 #define hhi_heap_judge proof_heap_judge
+#define hhi_heap_id proof_heap_id
 #define hhi_sample_catch_faults proof_catch_faults
 #define hhi_sample_report_reset proof_report_reset
 #define hhi_os_page_bytes proof_page_bytes
@@ -49,6 +50,12 @@ static int page;              // contents of the pages
 static _Atomic(void *) given; // the block, when it was allocated
 static _Atomic uint32_t ends; // frees that counted
 enum { OLD_CLASS = 4, CLASS = 2, SIZE_BYTES = 32, BASE = 1 << 20, PAGE_BYTES = 256 };
+
+uint64_t
+proof_heap_id(const struct hh_heap *asked)
+{
+    return asked->id;
+}
 
 hhi_refusal
 proof_heap_judge(struct hh_heap *asked, const void *address, hh_block_info *info)
