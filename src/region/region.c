@@ -28,6 +28,7 @@ _Static_assert(sizeof(struct hhi_region) == HH_CACHE_LINE_BYTES, "what a query r
 static struct hhi_rcu_pool region_pool HH_START_STATE = {.record_bytes = sizeof(struct hhi_region)};
 
 #define PLACE_HUGE_BYTES ((uintptr_t)2 << 20)
+enum { PLACES_LOST_MOST = 32 }; // to others, before an allocation is refused
 
 static size_t
 page_bytes(void)
@@ -256,6 +257,7 @@ host_record_another(struct hhi_region *region)
 }
 
 // Where the kernel has room. It is kept from others while the map grows, and from then on for no longer.
+// -EEXIST: somebody else has mapped something there meanwhile, and the record was in the map.
 static int
 region_map_found(struct hhi_region *region, size_t size_bytes, unsigned access)
 {
@@ -263,7 +265,7 @@ region_map_found(struct hhi_region *region, size_t size_bytes, unsigned access)
     size_t found_bytes = taken_bytes + place_alignment(taken_bytes) - page_bytes();
     intptr_t found = hhi_os_reserve(NULL, found_bytes);
     if (found < 0)
-        return (int)found;
+        return found == -EEXIST ? -ENOMEM : (int)found;
     uintptr_t base = place_below((uintptr_t)found + found_bytes, taken_bytes);
     regions.hint = base + taken_bytes; // for the next try, if this one is refused in spite of it
     int result = region_enter(region, base, size_bytes);
@@ -295,6 +297,13 @@ region_map_anywhere(struct hhi_region **region, size_t size_bytes, unsigned acce
     }
     if (result == -EBUSY || result == -EEXIST) {
         regions.hint = 0;
+        result = region_map_found(*region, size_bytes, access);
+    }
+    // Other threads of the process map, too, and get the highest place that is free.
+    for (unsigned lost = 1; result == -EEXIST && lost < PLACES_LOST_MOST; lost++) {
+        *region = host_record_another(*region);
+        if (*region == NULL)
+            return HHI_VM_NO_MEMORY;
         result = region_map_found(*region, size_bytes, access);
     }
     if (result != 0)

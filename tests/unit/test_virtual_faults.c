@@ -380,6 +380,42 @@ a_place_that_is_not_unmapped_is_used_as_it_is(void **state)
         hhi_os_release((void *)foreign, P);
 }
 
+// Another thread maps something into each place just found, so many times.
+static unsigned rivals;
+static void *rival_pages[8];
+
+static intptr_t
+rivalled_map(void *address, size_t size, int protection, int flags)
+{
+    if (address != NULL && rivals > 0) {
+        rivals--;
+        rival_pages[rivals] =
+            (void *)real.map(address, P, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE);
+    }
+    return real.map(address, size, protection, flags);
+}
+
+static void
+a_place_lost_to_another_thread_is_looked_for_again(void **state)
+{
+    (void)state;
+    uintptr_t result;
+    for (int commit = 0; commit < 2; commit++) {
+        rivals = COUNT(rival_pages);
+        hhi_os.map = rivalled_map;
+        hh_hresult answer =
+            do_alloc(0, 3 * G, MEM_RESERVE | (commit ? MEM_COMMIT : 0), PAGE_READWRITE, &result);
+        hhi_os.map = faulty_map;
+        assert_int_equal(answer, S_OK);
+        assert_int_equal(rivals, 0);
+        assert_int_equal(do_query(result).RegionSize, 3 * G);
+        assert_int_equal(do_free(result, 0, MEM_RELEASE), S_OK);
+        for (size_t i = 0; i < COUNT(rival_pages); i++)
+            if ((intptr_t)rival_pages[i] > 0)
+                assert_int_equal(real.unmap(rival_pages[i], P), 0);
+    }
+}
+
 static unsigned watched;
 
 static intptr_t
@@ -519,6 +555,7 @@ main(void)
         cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
         cmocka_unit_test(what_is_not_unmapped_is_tried_again),
         cmocka_unit_test(a_place_that_is_not_unmapped_is_used_as_it_is),
+        cmocka_unit_test(a_place_lost_to_another_thread_is_looked_for_again),
         cmocka_unit_test(a_query_in_the_middle_of_a_reserve_is_true),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
