@@ -8,7 +8,7 @@ host_bit(unsigned class_index)
 {
     bool is_host = class_index >= HHI_COARSE_MIN_CLASS && class_index <= HHI_SMALL_CLASSES &&
                    hh_is_power_of_two(class_index);
-    return is_host ? (uint8_t)(1u << hh_log2_floor(class_index)) : 0;
+    return (uint8_t)(is_host ? 1u << hh_log2_floor(class_index) : 0);
 }
 
 // The next guest in the current slab of a class, of classes below last; 0: no more.
