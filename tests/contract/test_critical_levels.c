@@ -5,6 +5,7 @@
 #include "support/host.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -260,17 +261,14 @@ a_failed_process_critical_request_is_not_the_end(void **state)
     test_heap_end(heap);
 }
 
-static void
-release_soon(void *memory)
-{
-    release(memory);
-}
+static void *to_release; // written before ready is posted
 
 static void *
-release_body(void *memory)
+release_body(void *ready)
 {
+    sem_wait(ready);
     usleep(5000);
-    release_soon(memory);
+    release(to_release);
     return NULL;
 }
 
@@ -281,15 +279,20 @@ process_level_survives_a_race_with_a_release(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 5; i++) {
-        void *full, *memory;
+        void *memory;
         pthread_t thread;
+        sem_t ready;
+        assert_int_equal(sem_init(&ready, 0, 0), 0);
+        // Before the limit is reached: a thread takes memory, too.
+        assert_int_equal(pthread_create(&thread, NULL, release_body, &ready), 0);
         leave(0, 4 * MIB);
         size_t before = committed_bytes();
         leave(0, 4 * MIB);
-        assert_int_equal(commit(4 * MIB, eTaskCritical, &full), S_OK);
-        assert_int_equal(pthread_create(&thread, NULL, release_body, full), 0);
+        assert_int_equal(commit(4 * MIB, eTaskCritical, &to_release), S_OK);
+        assert_int_equal(sem_post(&ready), 0);
         hh_hresult answer = commit(3 * MIB, eProcessCritical, &memory);
         assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(sem_destroy(&ready), 0);
         assert_true(answer == S_OK || answer == E_OUTOFMEMORY);
         if (answer == S_OK)
             release(memory);

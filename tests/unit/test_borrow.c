@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "heap/thread_cache.h"
-#include "options/options.h"
-#include "support/core.h"
+#include "support/own_heap.h"
 
 enum {
     BYTES = 608,
@@ -14,25 +13,6 @@ enum {
     EVEN_BYTES = 640,       // and this to 128
     SOME = 12,
 };
-
-static struct hh_heap *heap;
-
-static int
-heap_make(void **state)
-{
-    (void)state;
-    hhi_opt.decay_ms = HHI_DECAY_OFF;
-    heap = core_heap();
-    return 0;
-}
-
-static int
-heap_end(void **state)
-{
-    (void)state;
-    hhi_heap_destroy(heap);
-    return 0;
-}
 
 static size_t
 usable(const void *block)

@@ -1,31 +1,9 @@
 // SPDX-License-Identifier: MIT
 // tests/unit/test_early_runs.c - blocks that grow beyond 8 KiB get a run of their own, a few at a time.
 #include "heap/thread_cache.h"
-#include "options/options.h"
-#include "region/run.h"
-#include "support/core.h"
+#include "support/own_heap.h"
 
 enum { OLD_BYTES = 8000, NEW_BYTES = 12000, EARLY_MOST = 16 };
-
-static struct hh_heap *heap;
-
-static int
-heap_make(void **state)
-{
-    (void)state;
-    hhi_opt.decay_ms = HHI_DECAY_OFF;
-    heap = core_heap();
-    return 0;
-}
-
-static int
-heap_end(void **state)
-{
-    (void)state;
-    hhi_heap_destroy(heap);
-    hhi_run_check();
-    return 0;
-}
 
 static void *
 grow(void *block, size_t size_bytes)

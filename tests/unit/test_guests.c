@@ -5,8 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "options/options.h"
-#include "support/core.h"
+#include "support/own_heap.h"
 
 enum {
     HOST_BYTES = 1024,
@@ -16,25 +15,6 @@ enum {
     HOST_BLOCKS = 64, // of one slab
     TURNS = 1000,
 };
-
-static struct hh_heap *heap;
-
-static int
-heap_make(void **state)
-{
-    (void)state;
-    hhi_opt.decay_ms = HHI_DECAY_OFF;
-    heap = core_heap();
-    return 0;
-}
-
-static int
-heap_end(void **state)
-{
-    (void)state;
-    hhi_heap_destroy(heap);
-    return 0;
-}
 
 static struct hhi_cache *
 own_cache(void)

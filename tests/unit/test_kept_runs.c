@@ -8,30 +8,9 @@
 #include "heap/heap_fast.h"
 #include "heap/sweep.h"
 #include "options/options.h"
-#include "region/run.h"
-#include "support/core.h"
+#include "support/own_heap.h"
 
 enum { BYTES = 1 << 20, OTHER_BYTES = 3 << 20, MIB_64 = 64 << 20 };
-
-static struct hh_heap *heap;
-
-static int
-heap_make(void **state)
-{
-    (void)state;
-    hhi_opt.decay_ms = HHI_DECAY_OFF;
-    heap = core_heap();
-    return 0;
-}
-
-static int
-heap_end(void **state)
-{
-    (void)state;
-    hhi_heap_destroy(heap);
-    hhi_run_check();
-    return 0;
-}
 
 static void
 give(void *block)

@@ -5,28 +5,9 @@
 #include <pthread.h>
 
 #include "options/options.h"
-#include "support/core.h"
+#include "support/own_heap.h"
 
 enum { BATCH = 40, BYTES = 8192, SLAB_BLOCKS = 8, OTHER_BYTES = 2048 };
-
-static struct hh_heap *heap;
-
-static int
-heap_make(void **state)
-{
-    (void)state;
-    hhi_opt.decay_ms = HHI_DECAY_OFF;
-    heap = core_heap();
-    return 0;
-}
-
-static int
-heap_end(void **state)
-{
-    (void)state;
-    hhi_heap_destroy(heap);
-    return 0;
-}
 
 static void
 batch_turn(void *argument)
