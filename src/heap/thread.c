@@ -256,6 +256,7 @@ thread_mend_settle(void *arg, struct hhi_cache *cache)
 static void
 thread_mend_torn(struct hhi_thread *thread)
 {
+    thread->asking = HHI_ASKING_NO; // its thread may have been asking for memory
     memset(thread->recent, 0, sizeof thread->recent);
     memset(thread->spare_lists, 0, sizeof thread->spare_lists);
     hhi_thread_for_each_cache(thread, thread_mend_lists, NULL);

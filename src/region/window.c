@@ -13,7 +13,6 @@ struct hhi_window hhi_window HH_START_STATE;
 
 // Written once, but for what is said otherwise.
 static struct {
-    uintptr_t end;                   // of all of them, once they are reserved
     uintptr_t reserved_end;          // readable to here; under the run lock
     _Atomic size_t covered;          // granules whose tables are writable
     struct hhi_region_record first;  // for the region map
@@ -143,7 +142,6 @@ window_set(uintptr_t start, size_t reserved_bytes, uintptr_t base, size_t window
     hhi_window.heads = (_Atomic uint32_t *)(start + shape.heads_at);
     hhi_window.records = (char *)start + shape.records_at;
     hhi_window.most_granules = window_bytes >> HHI_GRANULE_SHIFT;
-    tables.end = start + hh_align_up(shape.used_bytes, shape.unit_bytes);
     if (!record_insert(&tables.first, start, start + reserved_bytes))
         return false;
     hhi_window.base = base;
