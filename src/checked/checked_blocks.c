@@ -298,7 +298,7 @@ hhi_debug_forget_locked(struct hhi_slab *slab)
     }
     if (!open) {
         // relaxed (both): questions about its addresses find a block that has ended, of either heap.
-        hh_store_relaxed(&slab->large_live, 0);
+        hh_store_relaxed(&slab->large_of, NULL);
         hh_store_relaxed(&slab->heap, &hhi_default_heap);
         slab->next = checked.closed;
         checked.closed = slab;
@@ -462,7 +462,7 @@ large_take(const struct hhi_checked_request *request)
     hhi_lock_leave(&hhi_checked_lock);
     if (owner == NULL) {
         // relaxed: nobody was given the block.
-        hh_store_relaxed(&slab->large_live, 0);
+        hh_store_relaxed(&slab->large_of, NULL);
         hhi_heap_free_large(slab);
         return NULL;
     }
@@ -648,7 +648,7 @@ block_end_locked(const struct hhi_checked_place *place, const void *frame,
     record->freed_thread = (uint32_t)hhi_os_thread_id();
     if (place->large) {
         // relaxed: under the lock, and its run is not free yet.
-        hh_store_relaxed(&place->slab->large_live, 0);
+        hh_store_relaxed(&place->slab->large_of, NULL);
     } else {
         // relaxed (both): fixed while carved; links change under the lock.
         hh_store_relaxed(&hh_load_relaxed(&place->slab->links)[place->index], 0);

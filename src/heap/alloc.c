@@ -290,22 +290,22 @@ refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
     return refusal;
 }
 
-// Take the live mark of a large block. It needs no section: what looks right is a large block of the
-// heap that begins there, live or not, now or a moment ago.
+// Take the live mark of a large block. It needs no section: the mark is the heap's name, so what is
+// taken is a live block of that heap that begins there, whatever was there a moment ago.
 static hhi_refusal
 large_end(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
 {
-    // relaxed: fixed while carved.
-    if (hh_load_relaxed(&slab->heap) != heap)
-        return HH_BAD_OTHER_HEAP;
+    struct hh_heap *live_of = heap;
+    // The record's place fixes where its block begins, whatever the run is used for.
     if ((uintptr_t)block != hhi_slab_base(slab))
-        return HH_BAD_INTERIOR;
-    uint8_t live = 1;
+        // relaxed: for the answer; judged again where that matters.
+        return hh_load_relaxed(&slab->heap) == heap ? HH_BAD_INTERIOR : HH_BAD_OTHER_HEAP;
     // order: acquire [SL-6] the winner alone has the run, and finds it as this block's. What was done
     // with the block is handed on where the run is: a kept run's slot, or the lock of free runs.
-    if (!hh_cas_strong_acquire(&slab->large_live, &live, 0))
-        return HH_BAD_NOT_LIVE;
-    return 0;
+    if (hh_cas_strong_acquire(&slab->large_of, &live_of, NULL))
+        return 0;
+    // relaxed: for the answer, as above.
+    return hh_load_relaxed(&slab->heap) == heap ? HH_BAD_NOT_LIVE : HH_BAD_OTHER_HEAP;
 }
 
 // Whether the block of a run is smaller than the run: one that grows and got its run early.

@@ -71,7 +71,7 @@ place_offer_run(uintptr_t address, uint32_t head, struct hhi_block_neighbour *ne
     if (kind == HHI_KIND_LARGE) {
         // relaxed (both): for a report.
         size_t size_bytes = hh_load_relaxed(&slab->block_bytes);
-        if (hh_load_relaxed(&slab->large_live) != 0 && address - hhi_slab_base(slab) >= size_bytes)
+        if (hh_load_relaxed(&slab->large_of) != NULL && address - hhi_slab_base(slab) >= size_bytes)
             place_offer(address, hhi_slab_base(slab), size_bytes, nearest);
         return;
     }

@@ -54,7 +54,7 @@ hhi_heap_owns(const void *address, hh_block_info *info)
         if ((uintptr_t)address - hhi_slab_base(slab) < size_bytes) {
             info->base = (void *)hhi_slab_base(slab);
             info->size_bytes = size_bytes;
-            info->live = hh_load_relaxed(&slab->large_live) == 1;
+            info->live = hh_load_relaxed(&slab->large_of) == info->heap;
         }
     }
     if (info->heap == NULL)
@@ -89,7 +89,7 @@ slab_walk(struct hhi_slab *slab, int (*visit)(void *arg, void *block, size_t siz
     // relaxed (all): blocks freed or taken meanwhile may be seen or not.
     size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
     if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE)
-        return hh_load_relaxed(&slab->large_live) == 1
+        return hh_load_relaxed(&slab->large_of) != NULL
                    ? visit_block(hhi_slab_base(slab), block_bytes, visit, arg)
                    : 0;
     hhi_link *links = hh_load_relaxed(&slab->links);
@@ -136,7 +136,7 @@ hhi_heap_get_stats(struct hh_heap *heap, hh_heap_stats *stats)
         // relaxed (all): a census.
         size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
         bool large = hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE;
-        size_t live = large ? hh_load_relaxed(&slab->large_live) : hhi_slab_count_live(slab);
+        size_t live = large ? hh_load_relaxed(&slab->large_of) != NULL : hhi_slab_count_live(slab);
         stats->live_blocks += live;
         size_t live_bytes = hhi_blocks_usable_bytes(slab, live * block_bytes);
         stats->live_bytes += live_bytes;

@@ -260,7 +260,7 @@ hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_byt
     runs_enter(heap, slab);
     // order: release [SL-6] the block begins to live with its run described and in the heap's list,
     // where whoever frees it, rightly or wrongly, finds it.
-    hh_store_release(&slab->large_live, 1);
+    hh_store_release(&slab->large_of, heap);
     return (void *)hhi_slab_base(slab);
 }
 
@@ -555,7 +555,7 @@ run_end(struct hhi_slab *slab)
     hh_store_relaxed(&slab->owner, &hhi_cache_none);
     hh_store_relaxed(&slab->notice, HHI_NOTICE_TOKEN);
     if (hh_load_relaxed(&slab->kind) == HHI_KIND_LARGE) {
-        hh_store_relaxed(&slab->large_live, 0);
+        hh_store_relaxed(&slab->large_of, NULL);
         hhi_slab_retire_large(slab);
         return;
     }

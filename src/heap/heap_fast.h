@@ -445,11 +445,9 @@ hhi_large_block_bytes(const struct hh_heap *heap, const void *block)
         return 0;
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + (granule << HHI_RECORD_SHIFT));
-    // order: acquire [SL-6] the run that begins here: the mark is nobody's who does not begin a run.
-    // relaxed (both): fixed while the block is live, but for its owner's realloc.
-    return hh_load_acquire(&slab->large_live) != 0 && hh_load_relaxed(&slab->heap) == heap
-               ? hh_load_relaxed(&slab->block_bytes)
-               : 0;
+    // order: acquire [SL-6] the run that begins here: nothing else has a heap there.
+    // relaxed: fixed while the block is live, but for its owner's realloc.
+    return hh_load_acquire(&slab->large_of) == heap ? hh_load_relaxed(&slab->block_bytes) : 0;
 }
 
 /*
@@ -469,12 +467,9 @@ hhi_cache_block_bytes_medium(struct hhi_cache *cache, const struct hh_heap *heap
     struct hhi_slab *slab =
         (struct hhi_slab *)(void *)(hhi_window.records + ((head - 1) << HHI_RECORD_SHIFT));
     // order: acquire [SL-6] a large block's run, when it is live.
-    if (hh_load_acquire(&slab->large_live) != 0) {
-        // relaxed (both): fixed while the block is live.
-        bool is_it =
-            hh_load_relaxed(&slab->heap) == heap && hhi_slab_base(slab) == (uintptr_t)block;
-        return is_it ? hh_load_relaxed(&slab->block_bytes) : 0;
-    }
+    if (hh_load_acquire(&slab->large_of) == heap)
+        // relaxed: fixed while the block is live.
+        return hhi_slab_base(slab) == (uintptr_t)block ? hh_load_relaxed(&slab->block_bytes) : 0;
     // relaxed (all): as in hhi_free_elsewhere.
     if (hh_load_relaxed(&slab->owner) != cache)
         return 0;

@@ -20,7 +20,7 @@ hhi_inbox_push(struct hhi_cache *cache, struct hhi_slab *first, struct hhi_slab 
     // relaxed: only a guess for the exchange below.
     struct hhi_slab *head = hh_load_relaxed(&cache->inbox);
     do {
-        last->inbox_next = head;
+        hhi_slab_inbox_set_next(last, head);
         // order: release [SL-4] publishes inbox_next.
     } while (!hh_cas_weak_release(&cache->inbox, &head, first));
 }
@@ -49,10 +49,10 @@ static void
 ring_append(struct hhi_slab **last, struct hhi_slab *slab)
 {
     if (*last == NULL) {
-        slab->inbox_next = slab;
+        hhi_slab_inbox_set_next(slab, slab);
     } else {
-        slab->inbox_next = (*last)->inbox_next;
-        (*last)->inbox_next = slab;
+        hhi_slab_inbox_set_next(slab, hhi_slab_inbox_next(*last));
+        hhi_slab_inbox_set_next(*last, slab);
     }
     *last = slab;
 }
@@ -75,8 +75,8 @@ arrived_append(struct hhi_cache *cache, struct hhi_slab *slab)
 static struct hhi_slab *
 arrived_remove(struct hhi_cache *cache, struct hhi_slab **last, struct hhi_slab *previous)
 {
-    struct hhi_slab *slab = previous->inbox_next;
-    previous->inbox_next = slab->inbox_next;
+    struct hhi_slab *slab = hhi_slab_inbox_next(previous);
+    hhi_slab_inbox_set_next(previous, hhi_slab_inbox_next(slab));
     if (slab == *last)
         *last = slab == previous ? NULL : previous;
     arrived_count_add(cache, -1);
@@ -94,10 +94,10 @@ arrived_spread(struct hhi_cache *cache)
         struct hhi_slab *last = cache->arrived_few[ring], *next;
         if (last == NULL)
             continue;
-        struct hhi_slab *slab = last->inbox_next;
-        last->inbox_next = NULL;
+        struct hhi_slab *slab = hhi_slab_inbox_next(last);
+        hhi_slab_inbox_set_next(last, NULL);
         for (; slab != NULL; slab = next) {
-            next = slab->inbox_next;
+            next = hhi_slab_inbox_next(slab);
             ring_append(&all[hhi_slab_class(slab) & (HHI_ARRIVED_ALL - 1)], slab);
         }
         cache->arrived_few[ring] = NULL;
@@ -117,12 +117,12 @@ arrivals_gather(struct hhi_cache *cache)
     struct hhi_slab *newest = hh_exchange_acquire(&cache->inbox, NULL);
     struct hhi_slab *oldest = NULL, *next;
     for (; newest != NULL; newest = next) {
-        next = newest->inbox_next;
-        newest->inbox_next = oldest;
+        next = hhi_slab_inbox_next(newest);
+        hhi_slab_inbox_set_next(newest, oldest);
         oldest = newest;
     }
     for (; oldest != NULL; oldest = next) {
-        next = oldest->inbox_next;
+        next = hhi_slab_inbox_next(oldest);
         arrived_append(cache, oldest);
     }
     // relaxed: written under the lock.
@@ -136,8 +136,8 @@ static struct hhi_slab *
 arrived_before(struct hhi_slab *last, unsigned class_index)
 {
     struct hhi_slab *previous = last;
-    while (previous != NULL && hhi_slab_class(previous->inbox_next) != class_index) {
-        previous = previous->inbox_next;
+    while (previous != NULL && hhi_slab_class(hhi_slab_inbox_next(previous)) != class_index) {
+        previous = hhi_slab_inbox_next(previous);
         if (previous == last)
             return NULL;
     }
@@ -160,7 +160,7 @@ hhi_inbox_take(struct hhi_cache *cache, unsigned class_index)
         slab = arrived_remove(cache, last, previous);
         slab->rests = 0;
         if (*last != NULL) // the next one's record, which another thread has written to
-            __builtin_prefetch((*last)->inbox_next);
+            __builtin_prefetch(hhi_slab_inbox_next(*last));
     }
     arrivals_leave(cache);
     return slab;
@@ -176,9 +176,9 @@ hhi_inbox_take_slab(struct hhi_cache *cache, struct hhi_slab *slab)
     struct hhi_slab *previous = *last;
     bool found = false;
     for (unsigned look = 0; look < TAKE_LOOKS && previous != NULL && !found; look++) {
-        found = previous->inbox_next == slab;
+        found = hhi_slab_inbox_next(previous) == slab;
         if (!found)
-            previous = previous->inbox_next;
+            previous = hhi_slab_inbox_next(previous);
     }
     if (found) {
         arrived_remove(cache, last, previous);
@@ -245,14 +245,14 @@ hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
     for (unsigned ring = 0; ring <= cache->arrived_mask; ring++) {
         struct hhi_slab **last = &cache->arrived[ring], *end = *last, *previous = end;
         for (bool more = end != NULL; more;) {
-            struct hhi_slab *slab = previous->inbox_next;
+            struct hhi_slab *slab = hhi_slab_inbox_next(previous);
             more = slab != end;
             if (!slab_is_cold(slab, all, waiting)) {
                 previous = slab;
                 continue;
             }
             arrived_remove(cache, last, previous);
-            slab->inbox_next = chain;
+            hhi_slab_inbox_set_next(slab, chain);
             chain = slab;
         }
     }
@@ -265,8 +265,8 @@ hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged)
 {
     struct hhi_slab *last = first;
     last->rests = purged ? 0 : COLD_PASSES;
-    while (last->inbox_next != NULL) {
-        last = last->inbox_next;
+    while (hhi_slab_inbox_next(last) != NULL) {
+        last = hhi_slab_inbox_next(last);
         last->rests = purged ? 0 : COLD_PASSES;
     }
     hhi_inbox_push(cache, first, last);

@@ -10,7 +10,7 @@
  * of as many granules takes it from there, on any thread.
  *
  * A kept run is still the heap's: described in the window, in the heap's list, charged to its limits.
- * Its block is not live (large_live is 0), so an address in it is refused like any freed block's. It is
+ * Its block is not live (large_of is NULL), so an address in it is refused like any freed block's. It is
  * in nobody's hands: who empties the slot by exchange has it.
  *
  * A program whose large blocks have many sizes gains nothing and pays for keeping and giving up: after
@@ -21,7 +21,7 @@
  * decay time later; who is about to be refused memory gives it up at once.
  *
  * Invariants
- *   I1  a run is in one slot at most; then it is a large block's, its large_live is 0, and it has no
+ *   I1  a run is in one slot at most; then it is a large block's, its large_of is NULL, and it has no
  *       record of DebugAlloc.
  *   I2  only who has emptied the slot, or took the live mark of the block, changes the run.
  *

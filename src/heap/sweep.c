@@ -170,7 +170,7 @@ pass_inbox(struct sweep_pass *pass, struct hhi_cache *cache)
     uint64_t taken_epoch = hh_load_relaxed(&hhi_guard_epoch);
     // Else the owner may still be collecting from one of the slabs: the next pass looks again.
     bool alone = hhi_guard_advance() > taken_epoch;
-    for (struct hhi_slab *slab = cold; alone && slab != NULL; slab = slab->inbox_next)
+    for (struct hhi_slab *slab = cold; alone && slab != NULL; slab = hhi_slab_inbox_next(slab))
         pass->purged_bytes += hhi_slab_purge_remote(slab);
     hhi_inbox_put_cold(cache, cold, alone);
     pass->waiting += !alone;

@@ -888,13 +888,13 @@ hhi_cache_mend_settle(struct hhi_cache *cache)
          slab = slab->heap_next) {
         if (slab_owner(slab) == cache && slab->rests == HHI_RESTS_LOST) {
             slab->rests = 0;
-            slab->inbox_next = chain;
+            hhi_slab_inbox_set_next(slab, chain);
             chain = slab;
         }
     }
     hhi_lock_leave(&cache->heap->lock);
     for (struct hhi_slab *slab = chain; slab != NULL; slab = next) {
-        next = slab->inbox_next;
+        next = hhi_slab_inbox_next(slab);
         arrival_settle(cache, slab);
     }
 }

@@ -156,7 +156,9 @@ slab_start(struct hhi_slab *slab, struct hh_heap *heap, size_t block_bytes, uint
     slab->credit = HHI_CREDIT_NEVER;
     slab->look = HHI_LOOK_NEVER;
     slab->head_fresh = false;
-    slab->next = slab->previous = slab->inbox_next = NULL;
+    // relaxed: no block lives yet; nobody has its token.
+    hh_store_relaxed(&slab->inbox_next, NULL);
+    slab->next = slab->previous = NULL;
     slab->records = NULL;
 }
 

@@ -36,7 +36,7 @@
  *   in nearly all remote frees, which then only read the word.
  *
  * Record, 128 bytes
- *    0 owner        8  written by the holder of the token        56 inbox_next 8
+ *    0 owner        8  written by the holder of the token        56 inbox_next or large_of 8
  *    8 magic        8  \                                          64 freed .. line of the owner
  *   16 links        8   | fixed while the run is carved
  *   24 heap         8   |
@@ -66,8 +66,10 @@
  *         changes only in the hands of the token's holder.
  *   SL-4  inbox push (release) -> inbox take (acquire): inbox_next.
  *   SL-5  kind: release after the record is filled -> acquire before its other fields are used.
- *   SL-6  large_live: release when the block begins -> the compare-and-swap that ends it: the run's
- *         fields and its place in the heap's list.
+ *   SL-6  large_of: release when the block begins -> the compare-and-swap that ends it: the run's
+ *         fields and its place in the heap's list. It names the heap, so that who frees a block of a
+ *         run ends it only if it is, at that moment, a live one of the heap that was named. A slab
+ *         has there a slab or NULL, which is no heap: so the word alone says what it is.
  *
  * Progress: local take and free wait-free; remote mark and push lock-free; collect wait-free.
  */
@@ -160,19 +162,21 @@ struct hhi_slab {
     _Atomic uint8_t flags; // fixed while carved but for HHI_SLAB_SHRUNK
     _Atomic uint32_t block_count;
     _Atomic uint32_t granules;
-    struct hhi_slab *inbox_next; // [SL-4] written by the token's holder
+    union {
+        _Atomic(struct hhi_slab *) inbox_next; // of a slab: [SL-4] written by the token's holder
+        _Atomic(struct hh_heap *) large_of;    // of a large block: [SL-6] its heap; NULL = not live
+    };
     // Line 1: the owner's, or the holder's when there is no owner.
-    uint32_t freed;             // list of blocks freed by the owner
-    int32_t credit;             // local frees until the next event
-    uint32_t head;              // list to take from, while not current
-    uint32_t init;              // links at or above it were never used
-    uint8_t state;              // enum hhi_slab_state
-    bool head_fresh;            // the list to take from holds blocks that read as zero
-    uint8_t look;               // enum hhi_slab_look + 4 * pages given back since the last use
-    _Atomic uint8_t large_live; // of a large block: 1 = live; of anything else 0
-    _Atomic uint32_t stamp_ms;  // when it was shared or kept (low 32 bits); of a partial one the
-                                // credit when free pages were looked for
-    struct hhi_slab *next;      // partial list, shared list or limbo
+    uint32_t freed;            // list of blocks freed by the owner
+    int32_t credit;            // local frees until the next event
+    uint32_t head;             // list to take from, while not current
+    uint32_t init;             // links at or above it were never used
+    uint8_t state;             // enum hhi_slab_state
+    bool head_fresh;           // the list to take from holds blocks that read as zero
+    uint8_t look;              // enum hhi_slab_look + 4 * pages given back since the last use
+    _Atomic uint32_t stamp_ms; // when it was shared or kept (low 32 bits); of a partial one the
+                               // credit when free pages were looked for
+    struct hhi_slab *next;     // partial list, shared list or limbo
     union {
         struct hhi_slab *previous;    // partial list or shared list
         struct hh_heap *retired_from; // in limbo: the heap it belonged to
@@ -204,6 +208,21 @@ static inline uintptr_t
 hhi_slab_base(const struct hhi_slab *slab)
 {
     return hhi_granule_address(hhi_slab_granule(slab));
+}
+
+// The slab behind this one in the inbox, a ring of what has arrived, or a chain taken from there.
+static inline struct hhi_slab *
+hhi_slab_inbox_next(const struct hhi_slab *slab)
+{
+    // relaxed: the caller has the token, or found the slab where its holder published it [SL-4].
+    return hh_load_relaxed(&slab->inbox_next);
+}
+
+static inline void
+hhi_slab_inbox_set_next(struct hhi_slab *slab, struct hhi_slab *next)
+{
+    // relaxed: the caller has the token; the push publishes it [SL-4].
+    hh_store_relaxed(&slab->inbox_next, next);
 }
 
 /*

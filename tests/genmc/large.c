@@ -8,7 +8,8 @@
  *       2: a block is allocated, freed and, in the run that the heap kept, allocated again, while another
  *          thread asks for its size. The run had a longer block before.
  *       3: a block is allocated where there was none, while another thread asks what is there.
- * Faults: RELAXED_END, RELAXED_LIVE, RELAXED_LOOK.
+ *       4: as 1, but the block that comes to lie there is another heap's: it stays.
+ * Faults: RELAXED_END, RELAXED_LIVE, RELAXED_LOOK, LOOK_FIRST (whose a block is, before it is ended).
  */
 #include "proof.h"
 #include "proof_lock.h"
@@ -49,6 +50,11 @@
 
 #include "heap/census.c"
 #define refuse refuse_free
+#if defined(LOOK_FIRST)
+#undef hh_cas_strong_acquire
+#define hh_cas_strong_acquire(p, expected, v)                                                      \
+    (hh_load_relaxed(p) == *(expected) && hh_exchange_acquire((p), (v)) != 0)
+#endif
 #include "heap/alloc.c"
 
 #if defined(HH_GENMC) // what the linker would find
@@ -165,12 +171,19 @@ proof_debug_forget(struct hhi_slab *slab)
     return true;
 }
 
+static struct hh_heap other_heap;
+
+static void *
+block_make_of(struct hh_heap *heap, uint32_t granules)
+{
+    bool zeroed;
+    return hhi_heap_alloc_large(heap, (size_t)granules << HHI_GRANULE_SHIFT, 1, 0, &zeroed);
+}
+
 static void *
 block_make(uint32_t granules)
 {
-    bool zeroed;
-    return hhi_heap_alloc_large(&hhi_default_heap, (size_t)granules << HHI_GRANULE_SHIFT, 1, 0,
-                                &zeroed);
+    return block_make_of(&hhi_default_heap, granules);
 }
 
 // As hhi_heap_free_slow: 0, or why not.
@@ -195,6 +208,9 @@ owner(void *arg)
     void *block = block_make(LONG);
     assert(block != NULL && block_end(block) == 0);
     assert(hhi_kept_run_take(&hhi_default_heap, LONG) == block);
+#elif SCENE == 4
+    ended[0] += block_end((void *)hhi_window.base) == 0;
+    made += block_make_of(&other_heap, LONG) != NULL;
 #else
     (void)block_end;
     block_make(LONG);
@@ -206,7 +222,7 @@ static void *
 other(void *arg)
 {
     void *block = (void *)hhi_window.base;
-#if SCENE == 1
+#if SCENE == 1 || SCENE == 4
     ended[1] += block_end(block) == 0;
 #elif SCENE == 2
     size_t size_bytes = hhi_large_block_bytes(&hhi_default_heap, block);
@@ -227,14 +243,14 @@ scene_set(void)
 {
     // relaxed (all): no thread runs.
     hh_store_relaxed(&records[0].kind, HHI_KIND_NONE);
-    hh_store_relaxed(&records[0].large_live, 0);
+    hh_store_relaxed(&records[0].large_of, NULL);
     hh_store_relaxed(&records[0].block_bytes, 0);
     hh_store_relaxed(&records[0].heap, NULL);
     for (int granule = 0; granule < GRANULES; granule++)
         hh_store_relaxed(&heads[granule], 0);
     for (int slot = 0; slot < HHI_KEPT_RUNS; slot++)
         hh_store_relaxed(&hhi_default_heap.kept_runs[slot], NULL);
-    hhi_default_heap.runs = NULL;
+    hhi_default_heap.runs = other_heap.runs = NULL;
     given = 0;
     made = ended[0] = ended[1] = runs_given = runs_back = 0;
 }
@@ -248,7 +264,7 @@ main(void)
     hhi_window.heads = heads;
     for (int round = 0; round < PROOF_ROUNDS; round++) {
         scene_set();
-#if SCENE == 1
+#if SCENE == 1 || SCENE == 4
         made += block_make(LONG) != NULL;
 #elif SCENE == 2
         if (block_make(LONGEST) == NULL)
@@ -259,6 +275,10 @@ main(void)
         PROOF_RUN(owner, other);
         if (SCENE == 1)
             assert(made == runs_given && ended[0] + ended[1] == runs_back);
+        if (SCENE == 4)
+            // relaxed: no thread runs.
+            assert(ended[0] + ended[1] == 1 &&
+                   (made == 1 || hh_load_relaxed(&records[0].large_of) == &other_heap));
     }
     return 0;
 }

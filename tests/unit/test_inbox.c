@@ -212,7 +212,7 @@ a_slab_is_cold_when_nothing_was_freed_in_it_for_some_passes(void **state)
     assert_int_equal(waiting, 5);
     struct hhi_slab *cold = hhi_inbox_take_cold(cache, false, &waiting);
     assert_ptr_equal(cold, slab_of(blocks[0]));
-    assert_null(cold->inbox_next);
+    assert_null(hhi_slab_inbox_next(cold));
     hhi_inbox_put_cold(cache, cold, false); // it could not be purged: it is due at once
     assert_ptr_equal(hhi_inbox_take_cold(cache, false, &waiting), cold);
     hhi_inbox_put_cold(cache, cold, true);
@@ -243,7 +243,7 @@ of_a_chain_of_slabs_only_cold_ones_are_taken_and_the_others_keep_their_order(voi
     other_frees(&blocks[3 * PAGE_BLOCKS + 8], 1);
     struct hhi_slab *cold = hhi_inbox_take_cold(cache, false, &waiting);
     unsigned count = 0;
-    for (struct hhi_slab *slab = cold; slab != NULL; slab = slab->inbox_next, count++)
+    for (struct hhi_slab *slab = cold; slab != NULL; slab = hhi_slab_inbox_next(slab), count++)
         assert_true(slab == slab_of(blocks[0]) || slab == slab_of(blocks[2 * PAGE_BLOCKS]) ||
                     slab == slab_of(blocks[4 * PAGE_BLOCKS]));
     assert_int_equal(count, 3);
