@@ -295,36 +295,14 @@ refuse(struct hh_heap *heap, const void *block, hhi_refusal refusal)
 static hhi_refusal
 large_end(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
 {
-    struct hh_heap *live_of = heap;
     // The record's place fixes where its block begins, whatever the run is used for.
     if ((uintptr_t)block != hhi_slab_base(slab))
         // relaxed: for the answer; judged again where that matters.
         return hh_load_relaxed(&slab->heap) == heap ? HH_BAD_INTERIOR : HH_BAD_OTHER_HEAP;
-    // order: acquire [SL-6] the winner alone has the run, and finds it as this block's. What was done
-    // with the block is handed on where the run is: a kept run's slot, or the lock of free runs.
-    if (hh_cas_strong_acquire(&slab->large_of, &live_of, NULL))
+    if (hhi_slab_large_end(slab, heap))
         return 0;
     // relaxed: for the answer, as above.
     return hh_load_relaxed(&slab->heap) == heap ? HH_BAD_NOT_LIVE : HH_BAD_OTHER_HEAP;
-}
-
-// Whether the block of a run is smaller than the run: one that grows and got its run early.
-static bool
-early_is(struct hhi_slab *slab)
-{
-    // relaxed (both): the caller has the block.
-    return hh_load_relaxed(&slab->block_bytes) != (size_t)hh_load_relaxed(&slab->granules)
-                                                      << HHI_GRANULE_SHIFT;
-}
-
-// A block has all of its run, or none any more.
-static void
-early_end(struct hh_heap *heap, struct hhi_slab *slab)
-{
-    // relaxed (both): fixed while the caller has the run; a count publishes nothing.
-    hh_store_relaxed(&slab->block_bytes, (size_t)hh_load_relaxed(&slab->granules)
-                                             << HHI_GRANULE_SHIFT);
-    hh_fetch_sub_relaxed(&heap->early_runs, 1);
 }
 
 static hhi_refusal
@@ -333,8 +311,8 @@ free_large(struct hh_heap *heap, struct hhi_slab *slab, const void *block)
     hhi_refusal refusal = large_end(heap, slab, block);
     if (refusal != 0)
         return refuse(heap, block, refusal);
-    if (early_is(slab))
-        early_end(heap, slab);
+    if (hhi_large_is_early(slab))
+        hhi_large_early_end(heap, slab);
     if (!hhi_kept_run_put(slab))
         hhi_heap_free_large(slab);
     return 0;
@@ -393,8 +371,8 @@ hhi_heap_free_slow(struct hh_heap *heap, void *block)
     hhi_guard_close(guard); // for the second time, if the owner was told
     if (thread == NULL)
         hhi_guard_common_return();
-    if (large != NULL && early_is(large))
-        early_end(heap, large);
+    if (large != NULL && hhi_large_is_early(large))
+        hhi_large_early_end(heap, large);
     if (large != NULL)
         hhi_heap_free_large(large);
     hhi_thread_return(thread);
@@ -560,32 +538,33 @@ early_take(struct hh_heap *heap, size_t size_bytes, unsigned level)
     return block;
 }
 
-// As hhi_run_extend.
+// Another size for a block that is smaller than its run, and stays within it. As hhi_heap_extend_large.
 static int
-resize_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
+resize_early(struct hh_heap *heap, struct hhi_slab *slab, size_t size_bytes)
 {
-    // relaxed: the caller has the live block.
-    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
-    if (!early_is(slab))
-        return hhi_heap_extend_large(slab, size_bytes, level);
-    if (size_bytes > HHI_GRANULE_BYTES) {
-        int result = hhi_heap_extend_large(slab, size_bytes, level);
-        if (result != 0)
-            return result;
-        early_end(heap, slab);
-    } else if (early_bytes(size_bytes) == HHI_GRANULE_BYTES) {
-        early_end(heap, slab);
-    } else {
-        // relaxed: as above.
-        hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
+    int result = -ENOENT;
+    hhi_lock_enter(&heap->lock);
+    if (hhi_slab_large_end(slab, heap)) {
+        if (!hhi_large_is_early(slab)) {
+            // Another block by now.
+        } else if (early_bytes(size_bytes) == HHI_GRANULE_BYTES) {
+            hhi_large_early_end(heap, slab);
+            result = 0;
+        } else {
+            // relaxed: published by the mark.
+            hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
+            result = 0;
+        }
+        hhi_slab_large_begin(slab, heap);
     }
-    return 0;
+    hhi_lock_leave(&heap->lock);
+    return result;
 }
 
 // Grow or shrink where it lies, if that can be done. info: the block. 0: done; -ENOMEM: it could grow
-// there but for the memory; -EEXIST: it has to move.
+// there but for the memory; -EEXIST: it has to move; -ENOENT: another thread has freed it.
 static int
-resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
+resize_in_place(struct hh_heap *heap, const hh_block_info *info, size_t size_bytes, unsigned level)
 {
     if (size_bytes <= info->size_bytes)
         // A block more than half unused is better moved, unless it is small.
@@ -596,8 +575,10 @@ resize_in_place(const hh_block_info *info, size_t size_bytes, unsigned level)
     struct hhi_slab *slab = hhi_slab_find(info->base, &kind);
     if (slab == NULL || kind != HHI_KIND_LARGE)
         return -EEXIST;
-    int result = resize_large(slab, size_bytes, level);
-    return result == 0 || result == -EEXIST ? result : -ENOMEM;
+    int result = size_bytes <= HHI_GRANULE_BYTES && hhi_large_is_early(slab)
+                     ? resize_early(heap, slab, size_bytes)
+                     : hhi_heap_extend_large(heap, slab, size_bytes, level);
+    return result == 0 || result == -EEXIST || result == -ENOENT ? result : -ENOMEM;
 }
 
 /*
@@ -738,11 +719,13 @@ hhi_heap_realloc(struct hh_heap *heap, void *block, size_t size_bytes, unsigned 
         refusal = hhi_heap_judge(heap, block, &info);
     if (refusal != 0)
         return refuse(heap, block, refusal);
-    int in_place = resize_in_place(&info, size_bytes, level);
+    int in_place = resize_in_place(heap, &info, size_bytes, level);
     if (in_place == 0) {
         *result = block;
         return 0;
     }
+    if (in_place == -ENOENT)
+        return refuse(heap, block, HH_BAD_NOT_LIVE);
     // What was refused to the block where it lies is not asked for elsewhere.
     void *moved = in_place == -EEXIST
                       ? move_take(heap, info.size_bytes, size_bytes, level)

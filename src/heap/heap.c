@@ -258,9 +258,7 @@ hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_byt
     // relaxed: fixed while carved.
     *zeroed = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
     runs_enter(heap, slab);
-    // order: release [SL-6] the block begins to live with its run described and in the heap's list,
-    // where whoever frees it, rightly or wrongly, finds it.
-    hh_store_release(&slab->large_of, heap);
+    hhi_slab_large_begin(slab, heap);
     return (void *)hhi_slab_base(slab);
 }
 
@@ -275,36 +273,45 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     return block;
 }
 
-// One try to grow a run. As hhi_run_extend.
+// One try to grow a run that had old_bytes. As hhi_heap_extend_large.
 static int
-run_extend(struct hh_heap *heap, struct hhi_slab *slab, size_t new_bytes, uint32_t *clean_granules)
+run_extend(struct hh_heap *heap, struct hhi_slab *slab, size_t old_bytes, size_t new_bytes,
+           uint32_t *clean_granules)
 {
-    // Under the heap's lock, since a census reads the size.
+    int result = -ENOENT;
     hhi_lock_enter(&heap->lock);
-    int result = hhi_slab_extend_large(slab, new_bytes, clean_granules);
+    if (hhi_slab_large_end(slab, heap)) {
+        bool early = hhi_large_is_early(slab);
+        if (slab_bytes(slab) == old_bytes)
+            result = hhi_slab_extend_large(slab, new_bytes, clean_granules);
+        if (result == 0 && early)
+            hhi_large_early_end(heap, slab);
+        hhi_slab_large_begin(slab, heap);
+    }
     hhi_lock_leave(&heap->lock);
     return result;
 }
 
 int
-hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level)
+hhi_heap_extend_large(struct hh_heap *heap, struct hhi_slab *slab, size_t size_bytes,
+                      unsigned level)
 {
-    // relaxed (both): the caller has the live block.
-    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
     size_t old_bytes = slab_bytes(slab);
     size_t new_bytes = hh_align_up(size_bytes, HHI_GRANULE_BYTES);
     uint32_t clean_granules;
     // What can not fit the window has more granules than their number can tell.
     if (new_bytes >> HHI_GRANULE_SHIFT > hhi_window.most_granules)
         return -ENOMEM;
+    if (new_bytes <= old_bytes)
+        return -ENOENT;
     hhi_kept_runs_give_up(heap);
     if (!hhi_budget_charge(&heap->budget, new_bytes - old_bytes, level))
         return -ENOMEM;
     struct hhi_tries tries = {.size_bytes = new_bytes - old_bytes, .pages = true, .next_calls = 1};
     int result;
     for (unsigned attempt = 0;; attempt++) {
-        result = run_extend(heap, slab, new_bytes, &clean_granules);
-        if (result == 0 || result == -EEXIST)
+        result = run_extend(heap, slab, old_bytes, new_bytes, &clean_granules);
+        if (result == 0 || result == -EEXIST || result == -ENOENT)
             break;
         tries.calls++;
         if (!hhi_limit_retry(level, attempt, &tries))

@@ -16,12 +16,37 @@ void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t align
 // The same as part of a request that goes on if it is refused: what was reserved for it stays.
 void *hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                          unsigned level, struct hhi_tries *tries, bool *zeroed);
-// Grow a live large block in place. As hhi_run_extend; tried again as the level allows.
-int hhi_heap_extend_large(struct hhi_slab *slab, size_t size_bytes, unsigned level);
+/*
+ * Grow a large block of heap in place. As hhi_run_extend; tried again as the level allows. -ENOENT: it
+ * is no live block of the heap any more, or another one by now. While its size changes it has no live
+ * mark, so that nobody frees it half resized; that is under the heap's lock, so that no walk misses it.
+ */
+int hhi_heap_extend_large(struct hh_heap *heap, struct hhi_slab *slab, size_t size_bytes,
+                          unsigned level);
 // End a large block whose live mark the caller has taken.
 void hhi_heap_free_large(struct hhi_slab *slab);
 // The same without telling the sweeper.
 void hhi_heap_free_large_unnoted(struct hhi_slab *slab);
+
+// Whether the block of a run is smaller than the run: one that grows and got its run early. Of the block's
+// owner or of who took its mark; else a hint.
+static inline bool
+hhi_large_is_early(const struct hhi_slab *slab)
+{
+    // relaxed (both): the caller has the block, or asks again.
+    return hh_load_relaxed(&slab->block_bytes) != (size_t)hh_load_relaxed(&slab->granules)
+                                                      << HHI_GRANULE_SHIFT;
+}
+
+// Such a block has all of its run, or none any more. By who took its mark.
+static inline void
+hhi_large_early_end(struct hh_heap *heap, struct hhi_slab *slab)
+{
+    // relaxed (both): fixed while the caller has the run; a count publishes nothing.
+    hh_store_relaxed(&slab->block_bytes, (size_t)hh_load_relaxed(&slab->granules)
+                                             << HHI_GRANULE_SHIFT);
+    hh_fetch_sub_relaxed(&heap->early_runs, 1);
+}
 
 // All heaps, the default one first. Heaps stay in the list while the sweeper is kept out.
 struct hh_heap *hhi_heap_first(void);

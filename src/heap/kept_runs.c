@@ -105,8 +105,7 @@ hhi_kept_run_take(struct hh_heap *heap, uint32_t granules)
         }
         // relaxed: a hint.
         hh_store_relaxed(&heap->kept_run_misses, 0);
-        // order: release [SL-6] as in hhi_heap_alloc_large.
-        hh_store_release(&slab->large_of, heap);
+        hhi_slab_large_begin(slab, heap);
         return (void *)hhi_slab_base(slab);
     }
     return NULL;

@@ -210,6 +210,25 @@ hhi_slab_base(const struct hhi_slab *slab)
     return hhi_granule_address(hhi_slab_granule(slab));
 }
 
+// Take the live mark of a large block of heap, whose run the caller then has. False: there is none, now.
+static inline bool
+hhi_slab_large_end(struct hhi_slab *slab, struct hh_heap *heap)
+{
+    struct hh_heap *live_of = heap;
+    // order: acquire [SL-6] the winner alone has the run, and finds it as this block's. What was done
+    // with the block is handed on where the run is: a kept run's slot, or the lock of free runs.
+    return hh_cas_strong_acquire(&slab->large_of, &live_of, NULL);
+}
+
+// A block begins to live, with its run described and in the heap's list, where whoever frees it, rightly
+// or wrongly, finds it.
+static inline void
+hhi_slab_large_begin(struct hhi_slab *slab, struct hh_heap *heap)
+{
+    // order: release [SL-6].
+    hh_store_release(&slab->large_of, heap);
+}
+
 // The slab behind this one in the inbox, a ring of what has arrived, or a chain taken from there.
 static inline struct hhi_slab *
 hhi_slab_inbox_next(const struct hhi_slab *slab)

@@ -9,7 +9,10 @@
  *          thread asks for its size. The run had a longer block before.
  *       3: a block is allocated where there was none, while another thread asks what is there.
  *       4: as 1, but the block that comes to lie there is another heap's: it stays.
- * Faults: RELAXED_END, RELAXED_LIVE, RELAXED_LOOK, LOOK_FIRST (whose a block is, before it is ended).
+ *       5: a block grows where it lies while another thread frees it: one after the other, or the block
+ *          is no longer there to grow.
+ * Faults: RELAXED_END, RELAXED_LIVE, RELAXED_LOOK, LOOK_FIRST (whose a block is, before it is ended),
+ *         KEEP_MARK (a block can be freed while its size changes).
  */
 #include "proof.h"
 #include "proof_lock.h"
@@ -46,14 +49,21 @@
 
 #include "heap/kept_runs.c"
 
+#if defined(KEEP_MARK)
+#define hhi_slab_large_end(slab, heap) (hh_load_acquire(&(slab)->large_of) == (heap))
+#define hhi_slab_large_begin(slab, heap)                                                           \
+    (threads_run ? (void)0 : hh_store_release(&(slab)->large_of, heap))
+static bool threads_run;
+#endif
 #include "heap/heap.c"
+#undef hhi_slab_large_end
+#undef hhi_slab_large_begin
 
 #include "heap/census.c"
 #define refuse refuse_free
 #if defined(LOOK_FIRST)
-#undef hh_cas_strong_acquire
-#define hh_cas_strong_acquire(p, expected, v)                                                      \
-    (hh_load_relaxed(p) == *(expected) && hh_exchange_acquire((p), (v)) != 0)
+#define hhi_slab_large_end(slab, of)                                                               \
+    (hh_load_relaxed(&(slab)->heap) == (of) && hh_exchange_acquire(&(slab)->large_of, NULL) != NULL)
 #endif
 #include "heap/alloc.c"
 
@@ -78,6 +88,7 @@ static struct hhi_slab records[GRANULES];
 static _Atomic uint32_t heads[GRANULES];
 static struct hhi_lock run_lock; // as the runs' own; under it:
 static uint32_t given;           // granules of the run at 0
+static _Atomic size_t charged;   // bytes, to either heap
 static unsigned runs_given, runs_back;
 
 bool
@@ -122,27 +133,34 @@ proof_run_free(uint32_t first, uint32_t count)
 int
 proof_run_extend(uint32_t first, uint32_t count, uint32_t more, uint32_t *clean_granules)
 {
-    (void)first, (void)count, (void)more, (void)clean_granules;
-    return -1;
+    hhi_lock_enter(&run_lock);
+    assert(first == 0 && count == given);
+    given += more;
+    hhi_lock_leave(&run_lock);
+    *clean_granules = 0;
+    return 0;
 }
 
 bool
 proof_budget_charge(struct hhi_budget *budget, size_t bytes, unsigned level)
 {
-    (void)budget, (void)bytes, (void)level;
+    (void)budget, (void)level;
+    hh_fetch_add_relaxed(&charged, bytes); // relaxed: a count publishes nothing
     return true;
 }
 
 void
 proof_budget_discharge(struct hhi_budget *budget, size_t bytes)
 {
-    (void)budget, (void)bytes;
+    (void)budget;
+    hh_fetch_sub_relaxed(&charged, bytes); // relaxed: as above
 }
 
 void
 proof_budget_discharge_heap(struct hhi_budget *budget, size_t bytes)
 {
-    (void)budget, (void)bytes;
+    (void)budget;
+    hh_fetch_sub_relaxed(&charged, bytes); // relaxed: as above
 }
 
 void
@@ -211,6 +229,11 @@ owner(void *arg)
 #elif SCENE == 4
     ended[0] += block_end((void *)hhi_window.base) == 0;
     made += block_make_of(&other_heap, LONG) != NULL;
+#elif SCENE == 5
+    int grown = hhi_heap_extend_large(&hhi_default_heap, &records[0],
+                                      (size_t)LONGER << HHI_GRANULE_SHIFT, 0);
+    assert(grown == 0 || grown == -ENOENT);
+    made += grown == 0;
 #else
     (void)block_end;
     block_make(LONG);
@@ -222,7 +245,7 @@ static void *
 other(void *arg)
 {
     void *block = (void *)hhi_window.base;
-#if SCENE == 1 || SCENE == 4
+#if SCENE == 1 || SCENE == 4 || SCENE == 5
     ended[1] += block_end(block) == 0;
 #elif SCENE == 2
     size_t size_bytes = hhi_large_block_bytes(&hhi_default_heap, block);
@@ -251,6 +274,7 @@ scene_set(void)
     for (int slot = 0; slot < HHI_KEPT_RUNS; slot++)
         hh_store_relaxed(&hhi_default_heap.kept_runs[slot], NULL);
     hhi_default_heap.runs = other_heap.runs = NULL;
+    hh_store_relaxed(&charged, 0);
     given = 0;
     made = ended[0] = ended[1] = runs_given = runs_back = 0;
 }
@@ -266,6 +290,12 @@ main(void)
         scene_set();
 #if SCENE == 1 || SCENE == 4
         made += block_make(LONG) != NULL;
+#elif SCENE == 5
+        if (block_make(LONG) == NULL)
+            abort();
+#if defined(KEEP_MARK)
+        threads_run = true;
+#endif
 #elif SCENE == 2
         if (block_make(LONGEST) == NULL)
             abort();
@@ -275,6 +305,11 @@ main(void)
         PROOF_RUN(owner, other);
         if (SCENE == 1)
             assert(made == runs_given && ended[0] + ended[1] == runs_back);
+        if (SCENE == 5) // the block is there as what it grew to, or it was not there to grow
+            assert(ended[1] == runs_back &&
+                   (ended[1] == 1 || (made == 1 && given == LONGER &&
+                                      hh_load_relaxed(&records[0].granules) == LONGER)) &&
+                   hh_load_relaxed(&charged) == (size_t)given << HHI_GRANULE_SHIFT);
         if (SCENE == 4)
             // relaxed: no thread runs.
             assert(ended[0] + ended[1] == 1 &&
