@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """machine.py - where and with what a result was measured; every result file carries it."""
 import datetime
+import mmap
 import os
 import pathlib
 import platform
@@ -27,6 +28,21 @@ def first_line(path, start=""):
     return ""
 
 
+def has_zero_page():
+    """Whether pages that were only read take no memory. Some kernels give a page to the first read."""
+    page_bytes, pages = mmap.PAGESIZE, 256
+    with mmap.mmap(-1, pages * page_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        before = resident_anonymous_pages()
+        for page in range(pages):
+            memory[page * page_bytes]  # noqa: B018  (the read is what counts)
+        return resident_anonymous_pages() - before < pages // 2
+
+
+def resident_anonymous_pages():
+    resident, shared = pathlib.Path("/proc/self/statm").read_text().split()[1:3]
+    return int(resident) - int(shared)
+
+
 def describe():
     """A dict of strings and numbers; a field that cannot be read is empty, never guessed."""
     return {
@@ -37,6 +53,7 @@ def describe():
         "memory_kib": int(first_line("/proc/meminfo", "MemTotal").split()[0] or 0),
         "kernel": platform.release(),
         "huge_pages": first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "zero_page": has_zero_page(),
         "libc": " ".join(platform.libc_ver()),
         "compiler": output(os.environ.get("CC", "cc"), "--version").split("\n")[0],
         "load": os.getloadavg()[0],
