@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,7 +27,8 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-    CHILD_SECONDS = 20,
+    CHILD_SECONDS = 20, // of processor time
+    CHILD_WAIT_SECONDS = 180,
     SHORT_DENSE = 3, // the short form takes calls 1..3, then each time twice as far
     BLOCKS = 600,
     SKIPPED = 40,
@@ -720,7 +722,9 @@ run(const struct workload *workload, const struct fault_plan *plan, unsigned see
     pid_t child = fork();
     check(child >= 0);
     if (child == 0) {
-        alarm(CHILD_SECONDS);
+        // One that spins has used its time soon; one that sleeps may only have been starved by others.
+        check(setrlimit(RLIMIT_CPU, &(struct rlimit){CHILD_SECONDS, CHILD_SECONDS}) == 0);
+        alarm(CHILD_WAIT_SECONDS);
         _exit(run_child(workload, plan, shared));
     }
     int status = 0;
