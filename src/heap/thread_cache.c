@@ -94,6 +94,14 @@ slab_collect_guarded(struct hhi_cache *cache, struct hhi_slab *slab)
 
 // ---- Partial list -------------------------------------------------------------------------------
 
+// The first slab of a list. The lists are not even read while all are empty: most programs then have
+// no page of them.
+static struct hhi_slab *
+partial_first(struct hhi_cache *cache, unsigned class_index)
+{
+    return cache->partial_bytes != 0 ? cache->partial[class_index] : NULL;
+}
+
 static void
 partial_push(struct hhi_cache *cache, struct hhi_slab *slab)
 {
@@ -335,7 +343,7 @@ cache_adopt(struct hhi_cache *cache, struct hhi_slab *slab)
 static struct hhi_slab *
 cache_pop_partial(struct hhi_cache *cache, unsigned class_index)
 {
-    struct hhi_slab *slab = cache->partial[class_index];
+    struct hhi_slab *slab = partial_first(cache, class_index);
     if (slab != NULL)
         partial_remove(cache, slab);
     return slab;
@@ -449,7 +457,7 @@ class_freed(struct hhi_cache *cache, unsigned class_index)
     // A guest's blocks are of another class.
     if (slab != NULL && slab->freed != HHI_LINK_END && !hhi_bin_is_guest(bin, class_index))
         return slab;
-    slab = cache->partial[class_index];
+    slab = partial_first(cache, class_index);
     // Nor pages that were given back.
     return slab != NULL && slab->freed != HHI_LINK_END && slab->look <= HHI_LOOK_MASK ? slab : NULL;
 }
@@ -465,7 +473,7 @@ cache_borrow(struct hhi_cache *cache, unsigned class_index)
 {
     uint32_t most_bytes = hhi_class_bytes(class_index);
     uint32_t alignment = class_alignment(class_index);
-    if (most_bytes < BORROW_FROM_BYTES || cache->partial[class_index] != NULL)
+    if (most_bytes < BORROW_FROM_BYTES || partial_first(cache, class_index) != NULL)
         return NULL;
     most_bytes += most_bytes / BORROW_DIVISOR;
     unsigned limit = cache_class_limit(cache);

@@ -30,7 +30,9 @@ enum {
 static struct {
     struct hhi_lock lock;
     _Atomic size_t granules; // in limbo; written under lock
+    size_t links;            // arrays in limbo_links
 } limbo HH_START_STATE;
+// Not even read while the counts above are 0: most programs then have no page of them.
 static struct hhi_slab *limbo_retired[2][HHI_CLASSES]; // [executable][class]
 static _Atomic uint64_t *limbo_links[HHI_CLASSES]; // arrays of links, chained by their first word
 
@@ -74,10 +76,12 @@ links_take(unsigned class_index)
 {
     size_t words = hhi_slab_links_bytes(class_index) / sizeof(uint64_t);
     hhi_lock_enter(&limbo.lock);
-    _Atomic uint64_t *links = limbo_links[class_index];
-    if (links != NULL)
+    _Atomic uint64_t *links = limbo.links != 0 ? limbo_links[class_index] : NULL;
+    if (links != NULL) {
         // relaxed (here and below): late readers may look at links, nobody acts on what they see.
         limbo_links[class_index] = (_Atomic uint64_t *)hh_load_relaxed(&links[0]);
+        limbo.links--;
+    }
     hhi_lock_leave(&limbo.lock);
     if (links == NULL)
         return hhi_meta_alloc(words * sizeof(uint64_t));
@@ -93,6 +97,7 @@ links_give(unsigned class_index, hhi_link *links)
     // relaxed: see links_take.
     hh_store_relaxed(&words[0], (uint64_t)limbo_links[class_index]);
     limbo_links[class_index] = words;
+    limbo.links++;
 }
 
 static void
@@ -119,6 +124,9 @@ limbo_push(struct hhi_slab *slab, unsigned class_index)
 static struct hhi_slab *
 limbo_pop(const struct hh_heap *heap, unsigned class_index, bool executable)
 {
+    // relaxed: a rough figure; what another thread retires at this moment is for the next.
+    if (hh_load_relaxed(&limbo.granules) == 0)
+        return NULL;
     hhi_lock_enter(&limbo.lock);
     struct hhi_slab **link = &limbo_retired[executable][class_index];
     for (int look = 1; look < LIMBO_LOOK && *link != NULL && (*link)->retired_from != heap; look++)
