@@ -9,8 +9,8 @@
 
 #include "heap/thread_cache.h"
 
-// A large block; size_bytes above HHI_SLAB_MAX_BYTES or an alignment above a granule's. NULL:
-// refused. *zeroed: the block reads as zero.
+// A large block, of whole granules: of a size above HHI_SLAB_MAX_BYTES, with an alignment above a
+// granule's, or one that may not be of a slab. NULL: refused. *zeroed: the block reads as zero.
 void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                            unsigned level, bool *zeroed);
 // The same as part of a request that goes on if it is refused: what was reserved for it stays.

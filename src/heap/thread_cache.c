@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "heap/growth.h"
 #include "heap/guests.h"
+#include "heap/heap_list.h"
 #include "heap/inbox.h"
 #include "heap/kept_slabs.h"
 #include "heap/sample.h"
@@ -561,6 +562,26 @@ bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
 }
 
 /*
+ * The first block of a class above 32 KiB is a run of its own: few programs go on to a second, and a slab
+ * of 2 MiB puts all later slabs behind it, where their records are in another page. At most twice as
+ * large as what is asked for (free_sized). NULL: refused, or not the first.
+ */
+static void *
+cache_take_run(struct hhi_cache *cache, unsigned class_index, unsigned level)
+{
+    bool zeroed;
+    uint8_t *use = &cache->shared_use[class_index];
+    uint32_t block_bytes = hhi_class_bytes(class_index);
+    if (block_bytes <= HHI_STEPS_BYTES || *use != 0)
+        return NULL;
+    *use = 1;
+    void *block = hhi_heap_alloc_large(cache->heap, block_bytes, 1, level, &zeroed);
+    if (block != NULL)
+        hhi_growth_check(cache);
+    return block;
+}
+
+/*
  * A class has no slab: it is new, and a coarser one serves its first blocks, or has it as a guest; or there
  * is no memory for a slab, and a coarser one may still have a block.
  */
@@ -577,6 +598,9 @@ cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
     }
     if (hhi_guest_enter(cache, class_index))
         return bin_take(&cache->bins[class_index]);
+    void *block = cache_take_run(cache, class_index, level);
+    if (block != NULL)
+        return block;
     if (coarse == class_index || *use >= hhi_class_coarse_blocks(class_index)) {
         *use = HHI_CLASS_OWN;
         return hhi_cache_refill(cache, class_index, level);

@@ -250,6 +250,7 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
     struct hhi_slab *slab = hhi_slab_at(run.first);
     slab_start(slab, heap, (size_t)count << HHI_GRANULE_SHIFT, count);
     slab_set_flags(slab, run.clean_granules == run.count, executable);
+    slab->head_fresh = run.clean_granules == run.count;
     *clean_granules = run.clean_granules;
     // order: release [SL-5] the fields above.
     hh_store_release(&slab->kind, HHI_KIND_LARGE);

@@ -172,7 +172,7 @@ struct hhi_slab {
     uint32_t head;             // list to take from, while not current
     uint32_t init;             // links at or above it were never used
     uint8_t state;             // enum hhi_slab_state
-    bool head_fresh;           // the list to take from holds blocks that read as zero
+    bool head_fresh;           // the list to take from, or a new large block, reads as zero
     uint8_t look;              // enum hhi_slab_look + 4 * pages given back since the last use
     _Atomic uint32_t stamp_ms; // when it was shared or kept (low 32 bits); of a partial one the
                                // credit when free pages were looked for

@@ -508,6 +508,32 @@ the_first_zeroed_blocks_of_a_class_read_as_zero(void **state)
     }
 }
 
+static bool
+is_large(const void *block)
+{
+    unsigned kind;
+    return hhi_slab_find(block, &kind) != NULL && kind == HHI_KIND_LARGE;
+}
+
+static void
+the_first_block_of_a_class_above_32_kib_is_a_run(void **state)
+{
+    (void)state;
+    enum { SIZE = 32 * 1024 + 1 }; // half of its run at least, for a free with the size
+    char *dirty = core_alloc(heap, 700000), *first, *second;
+    core_fill(dirty, 700000, 3);
+    give(dirty);
+    first = hhi_heap_alloc_zeroed(heap, SIZE, HHI_LEVEL_TASK);
+    second = core_alloc(heap, SIZE);
+    assert_true(is_large(first));
+    assert_false(is_large(second));
+    for (int i = 0; i < SIZE; i++)
+        assert_int_equal(first[i], 0);
+    assert_int_equal(hhi_heap_free_sized(heap, first, SIZE), 0);
+    assert_int_equal(hhi_heap_free_sized(heap, second, SIZE), 0);
+    caches_check();
+}
+
 static void
 figures_follow_what_is_done(void **state)
 {
@@ -720,6 +746,7 @@ main(void)
         HEAP_TEST(the_first_blocks_of_classes_close_to_each_other_lie_in_one_slab),
         HEAP_TEST(a_class_that_is_asked_for_often_has_slabs_of_its_own),
         HEAP_TEST(the_first_zeroed_blocks_of_a_class_read_as_zero),
+        HEAP_TEST(the_first_block_of_a_class_above_32_kib_is_a_run),
         HEAP_TEST(figures_follow_what_is_done),
         HEAP_TEST(a_walk_ends_when_it_is_told_to),
         HEAP_TEST(a_hard_limit_holds_and_frees_make_room),

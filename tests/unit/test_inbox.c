@@ -327,6 +327,8 @@ the_short_way_of_a_free_ends_exactly_the_live_blocks_of_other_threads(void **sta
     static const size_t sizes[] = {SMALL_BLOCK, 48, 3 * 1024, 12 * 1024, 80 * 1024};
     for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
         void *blocks[3 * SMALL_BLOCKS + 1] = {NULL};
+        // The first above 32 KiB is of no slab.
+        assert_int_equal(hhi_heap_free(heap, core_alloc(heap, sizes[i])), 0);
         // More than one slab, and blocks in each granule of it.
         unsigned count = sizes[i] > HHI_SMALL_MAX_BYTES ? 64 : 3 * SMALL_BLOCKS;
         blocks_take(blocks, count, sizes[i]);
