@@ -29,6 +29,7 @@ enum {
     HHI_COARSE_MAX_BYTES = 2 * 1024, // largest class that shares slabs while it is new
     HHI_COARSE_BYTES = 2 * 1024,     // of a class, served from shared slabs before it has its own,
     HHI_COARSE_BLOCKS = 8,           // and no more blocks than that
+    HHI_COARSE_TINY_BLOCKS = 16,     // the same of 16 bytes: a slab of these has 8 KiB of links
     HHI_CLASS_OWN = 128,             // said of how many it was given: it has slabs of its own
     HHI_COARSE_MIN_CLASS = 4,        // 64 bytes: smaller ones have many links
     HHI_ALIGNMENT_BYTES = 16,
@@ -116,7 +117,8 @@ static inline unsigned
 hhi_class_coarse_blocks(unsigned class_index)
 {
     unsigned blocks = HHI_COARSE_BYTES / hhi_class_bytes(class_index);
-    return blocks < HHI_COARSE_BLOCKS ? blocks : HHI_COARSE_BLOCKS;
+    unsigned most = class_index == 1 ? HHI_COARSE_TINY_BLOCKS : HHI_COARSE_BLOCKS;
+    return blocks < most ? blocks : most;
 }
 
 #endif

@@ -164,7 +164,7 @@ a_slab_of_which_little_is_in_use_is_not_looked_through(void **state)
 {
     (void)state;
     void *blocks[LOOK_BACK / TINY_BLOCK];
-    blocks_take(blocks, HHI_COARSE_BLOCKS, TINY_BLOCK); // of slabs of a larger class
+    blocks_take(blocks, HHI_COARSE_TINY_BLOCKS, TINY_BLOCK); // of slabs of a larger class
     blocks_take(blocks, 1, TINY_BLOCK);
     struct hhi_slab *slab = slab_of(blocks[0]);
     assert_int_equal(slab->init, HHI_EXTEND_BLOCKS);
