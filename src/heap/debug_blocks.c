@@ -110,7 +110,7 @@ tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_
     struct hhi_slab *slab = heap->tracked[class_index];
     if (slab != NULL) {
         if (slab->freed == HHI_LINK_END)
-            slab->freed = hhi_slab_extend(slab);
+            slab->freed = hhi_slab_extend(slab, false);
         uint32_t index = slab->freed;
         // relaxed (all): changed under the heap's lock only.
         hhi_link *links = hh_load_relaxed(&slab->links);

@@ -20,6 +20,7 @@ HH_TLS_INITIAL_EXEC struct hhi_thread *hhi_self = (struct hhi_thread *)&hhi_thre
 _Atomic uint8_t hhi_threads_borrow HH_START_STATE;
 
 _Atomic uint32_t hhi_thread_generation HH_START_STATE = 1;
+_Atomic(bool) hhi_threads_several HH_START_STATE;
 
 static struct {
     struct hhi_lock lock;             // rank: thread list
@@ -33,6 +34,15 @@ static struct {
     bool section_lost;    // in a fork since then a lost thread was freeing a block
 } threads HH_START_STATE;
 
+// The number of threads with a record. Under the lock.
+static void
+running_set(size_t running)
+{
+    threads.running = running;
+    // relaxed: a hint.
+    hh_store_relaxed(&hhi_threads_several, running > 1);
+}
+
 /*
  * Records that nobody living has become orphans. At the first use of the list after a fork, and not in the
  * fork: the thread may have been interrupted in its use by the handler that forks. No other thread
@@ -41,16 +51,15 @@ static struct {
 static void
 threads_take_stock(void)
 {
-    size_t orphans = 0;
+    size_t orphans = 0, running = 0;
     // relaxed (all): the only thread of the process, or written under the lock.
     uint32_t generation = hh_load_relaxed(&hhi_thread_generation);
     threads.orphans = NULL;
-    threads.running = 0;
     for (struct hhi_thread *thread = hhi_thread_first(); thread != NULL;
          thread = thread->next_all) {
         if (thread->holder == threads.survivor) {
             // relaxed: the only thread of the process, or not yet seen by another.
-            threads.running += hh_load_relaxed(&thread->state) == HHI_THREAD_RUNNING;
+            running += hh_load_relaxed(&thread->state) == HHI_THREAD_RUNNING;
             continue;
         }
         thread->torn = thread->torn || thread->holder != 0;
@@ -68,6 +77,7 @@ threads_take_stock(void)
         threads.orphans = thread;
         orphans++;
     }
+    running_set(running);
     // relaxed (both): written under the lock.
     hh_store_relaxed(&threads.orphan_count, orphans);
     hh_store_relaxed(&threads.forked, false);
@@ -379,7 +389,7 @@ hhi_thread_get(void)
     if (thread == NULL)
         return NULL;
     threads_enter();
-    threads.running++;
+    running_set(threads.running + 1);
     // relaxed: a hint for the sweeper; with the count, for who takes stock after a fork.
     hh_store_relaxed(&thread->state, HHI_THREAD_RUNNING);
     hhi_lock_leave(&threads.lock);
@@ -399,7 +409,7 @@ thread_give_up(struct hhi_thread *thread, struct hhi_thread *stand_in)
 {
     hhi_self = stand_in;
     threads_enter();
-    threads.running--;
+    running_set(threads.running - 1);
     // relaxed: a hint for the sweeper; with the count, for who takes stock after a fork.
     hh_store_relaxed(&thread->state, HHI_THREAD_ORPHAN);
     hhi_lock_leave(&threads.lock);

@@ -287,6 +287,17 @@ slab_is_extendable(struct hhi_slab *slab)
     return slab->freed == HHI_LINK_END && slab->init < slab_block_count(slab);
 }
 
+/*
+ * Make blocks never used the list to take from. Each thread has slabs of its own of each class; where there are several,
+ * what all these hold in reserve counts, and they are made ready in shorter steps.
+ */
+static uint32_t
+slab_extend(struct hhi_slab *slab)
+{
+    // relaxed: a hint.
+    return hhi_slab_extend(slab, hh_load_relaxed(&hhi_threads_several));
+}
+
 // ---- Refill -------------------------------------------------------------------------------------
 
 // Make what the slab has free the bin's list. False: nothing is free.
@@ -301,7 +312,7 @@ bin_load(struct hhi_bin *bin, struct hhi_slab *slab)
         slab->freed = HHI_LINK_END;
         slab->head_fresh = false;
     } else if (slab->init < slab_block_count(slab)) {
-        bin->head = hhi_slab_extend(slab);
+        bin->head = slab_extend(slab);
     } else {
         return false;
     }
@@ -633,7 +644,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
             void *block = cache_borrow(cache, class_index);
             if (block != NULL)
                 return block;
-            bin->head = hhi_slab_extend(slab);
+            bin->head = slab_extend(slab);
         }
     }
     while (bin->head == HHI_LINK_END && (slab == NULL || !bin_load(bin, slab))) {

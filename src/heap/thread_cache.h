@@ -314,6 +314,8 @@ struct hhi_thread *hhi_orphan_take_for(struct hh_heap *heap);
 struct hhi_thread *hhi_orphan_take_if(bool (*due)(struct hhi_cache *cache));
 void hhi_orphan_put(struct hhi_thread *thread);
 size_t hhi_thread_count_running(void);
+// Whether more than one thread has a record: a hint, written under the lock of the thread list.
+extern _Atomic(bool) hhi_threads_several;
 // 1 + number of forks above this process. Changes in the child of a fork, while one thread exists.
 extern _Atomic uint32_t hhi_thread_generation;
 

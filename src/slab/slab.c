@@ -62,14 +62,14 @@ links_chain(struct hhi_slab *slab, uint32_t first, uint32_t end)
 }
 
 uint32_t
-hhi_slab_extend(struct hhi_slab *slab)
+hhi_slab_extend(struct hhi_slab *slab, bool sparing)
 {
     uint32_t first = slab->init;
     // relaxed (both): fixed while carved.
     uint32_t end = hh_load_relaxed(&slab->block_count);
     uint32_t block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
-    bool is_short = first == 0 && block_bytes <= HHI_SMALL_MAX_BYTES;
-    uint32_t most = (is_short ? HHI_EXTEND_FIRST_BYTES : HHI_EXTEND_BYTES) / block_bytes;
+    bool is_short = (first == 0 || sparing) && block_bytes <= HHI_SMALL_MAX_BYTES;
+    uint32_t most = (is_short ? HHI_EXTEND_SHORT_BYTES : HHI_EXTEND_BYTES) / block_bytes;
     if (most > HHI_EXTEND_BLOCKS)
         most = HHI_EXTEND_BLOCKS;
     if (end - first > most)

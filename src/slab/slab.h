@@ -140,7 +140,8 @@ enum {
      */
     HHI_EXTEND_BLOCKS = 64,
     HHI_EXTEND_BYTES = 8 * 1024,
-    HHI_EXTEND_FIRST_BYTES = 4 * 1024, // of small blocks the first time: many slabs never need more
+    HHI_EXTEND_SHORT_BYTES = 4 * 1024, // of small blocks the first time, as many slabs never need
+                                       // more, or each time (sparing)
 };
 
 struct hh_heap;
@@ -352,8 +353,8 @@ uint32_t hhi_slab_count_live(struct hhi_slab *slab);
 // Forget both lists and make them anew from the links: all blocks below init that are neither live
 // nor REMOTE.
 void hhi_slab_rebuild(struct hhi_slab *slab);
-// Make some unused blocks the list to take from; returns its head.
-uint32_t hhi_slab_extend(struct hhi_slab *slab);
+// Make some unused blocks the list to take from, fewer if sparing; returns its head.
+uint32_t hhi_slab_extend(struct hhi_slab *slab, bool sparing);
 
 // What a search for free pages may still do.
 struct hhi_purge_budget {

@@ -144,6 +144,7 @@ size_t hhi_slab_limit_bytes;
 const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 struct hh_heap hhi_default_heap;
 _Atomic uint8_t hhi_threads_borrow;
+_Atomic(bool) hhi_threads_several;
 _Atomic size_t hhi_growth_bytes;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;

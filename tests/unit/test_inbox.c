@@ -158,6 +158,26 @@ blocks_of_the_current_slab_that_come_back_go_before_ones_never_used(void **state
     }
 }
 
+// How far the slab is in use after one block more than are made ready at first.
+static void
+extended(void *init)
+{
+    void *blocks[HHI_EXTEND_SHORT_BYTES / SMALL_BLOCK + 1];
+    blocks_take(blocks, COUNT_OF(blocks), SMALL_BLOCK);
+    *(uint32_t *)init = slab_of(blocks[COUNT_OF(blocks) - 1])->init;
+}
+
+static void
+beside_other_threads_fewer_blocks_are_made_ready(void **state)
+{
+    (void)state;
+    uint32_t alone, beside;
+    extended(&alone);
+    core_in_thread(extended, &beside);
+    assert_int_equal(alone, (HHI_EXTEND_SHORT_BYTES + HHI_EXTEND_BYTES) / SMALL_BLOCK);
+    assert_int_equal(beside, 2 * HHI_EXTEND_SHORT_BYTES / SMALL_BLOCK);
+}
+
 // The look costs more than a few small blocks are worth.
 static void
 a_slab_of_which_little_is_in_use_is_not_looked_through(void **state)
@@ -391,6 +411,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             blocks_of_the_current_slab_that_come_back_go_before_ones_never_used, heap_begin,
             heap_end),
+        cmocka_unit_test_setup_teardown(beside_other_threads_fewer_blocks_are_made_ready,
+                                        heap_begin, heap_end),
         cmocka_unit_test_setup_teardown(a_slab_of_which_little_is_in_use_is_not_looked_through,
                                         heap_begin, heap_end),
         cmocka_unit_test_setup_teardown(

@@ -78,7 +78,7 @@ static void
 take_all(struct hhi_slab *slab)
 {
     while (slab->init < slab_blocks(slab)) {
-        uint32_t head = hhi_slab_extend(slab);
+        uint32_t head = hhi_slab_extend(slab, false);
         while (head != HHI_LINK_END)
             take(slab, &head);
     }
@@ -130,7 +130,7 @@ extending_hands_out_every_block_once_and_no_more(void **state)
         struct hhi_slab *slab = slab_make(class_index);
         uint32_t taken = 0;
         while (slab->init < slab_blocks(slab)) {
-            uint32_t head = hhi_slab_extend(slab);
+            uint32_t head = hhi_slab_extend(slab, false);
             hhi_slab_check(slab, head);
             for (; head != HHI_LINK_END; taken++) {
                 assert_int_not_equal(link_get(slab, head), HHI_LINK_LIVE);
@@ -178,7 +178,7 @@ rebuilding_finds_all_blocks_that_are_not_live(void **state)
 {
     (void)state;
     struct hhi_slab *slab = slab_make(hhi_class_of(100));
-    uint32_t head = hhi_slab_extend(slab);
+    uint32_t head = hhi_slab_extend(slab, false);
     for (int block = 0; block < 30; block++)
         take(slab, &head);
     link_set(slab, 3, HHI_LINK_REMOTE);
