@@ -264,6 +264,19 @@ cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
     return NULL;
 }
 
+// Collect in a slab in use what other threads have freed there, if there may be enough. False: not done.
+static bool
+slab_look_back(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collected)
+{
+    // relaxed (both): a first look; fixed while carved.
+    if (hh_likely(hh_load_relaxed(&slab->notice) == 0) ||
+        slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
+        !hhi_inbox_take_slab(cache, slab))
+        return false;
+    *collected = slab_collect_guarded(cache, slab);
+    return true;
+}
+
 /*
  * Whether to take a block never used: blocks that other threads have freed in the same slab are
  * warmer, if they are worth the look.
@@ -271,13 +284,9 @@ cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
 static bool
 slab_extends(struct hhi_cache *cache, struct hhi_slab *slab)
 {
-    // relaxed (both): a first look; fixed while carved.
-    if (hh_likely(hh_load_relaxed(&slab->notice) == 0) || slab->init == slab_block_count(slab) ||
-        slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
-        !hhi_inbox_take_slab(cache, slab))
-        return false;
-    uint32_t collected = slab_collect_guarded(cache, slab);
-    return collected < slab->init / FULL_RETURNS_DIVISOR;
+    uint32_t collected;
+    return slab->init != slab_block_count(slab) && slab_look_back(cache, slab, &collected) &&
+           collected < slab->init / FULL_RETURNS_DIVISOR;
 }
 
 // Whether nothing in a slab is free but what was never used.
@@ -460,14 +469,17 @@ class_alignment(unsigned class_index)
     return size_bytes & -size_bytes;
 }
 
-// A slab of a class in which the owner has freed blocks that are in no bin's list, or NULL.
+// A slab of a class in which blocks were freed that are in no bin's list, or NULL.
 static struct hhi_slab *
 class_freed(struct hhi_cache *cache, unsigned class_index)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
     struct hhi_slab *slab = bin->slab;
     // A guest's blocks are of another class.
-    if (slab != NULL && slab->freed != HHI_LINK_END && !hhi_bin_is_guest(bin, class_index))
+    uint32_t collected;
+    if (slab != NULL && !hhi_bin_is_guest(bin, class_index) &&
+        (slab->freed != HHI_LINK_END ||
+         (slab_look_back(cache, slab, &collected) && collected != 0)))
         return slab;
     slab = partial_first(cache, class_index);
     // Nor pages that were given back.

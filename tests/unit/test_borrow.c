@@ -39,17 +39,31 @@ give_some(void **blocks, size_t size_bytes)
     hhi_cache_check(hhi_cache_find(hhi_self, heap));
 }
 
-// Blocks of the class's own, so many that its first list is at an end, and freed ones of the other's.
 static void
-others_free(void **own, size_t size_bytes)
+free_some(void *blocks)
 {
-    void *others[SOME];
+    for (unsigned i = 0; i < SOME; i++)
+        assert_int_equal(hhi_heap_free(heap, ((void **)blocks)[i]), 0);
+}
+
+// Blocks of the class's own, so many that its first list is at an end, and others of the other's.
+static void
+own_and_others(void **own, void **others, size_t size_bytes)
+{
     unsigned class_index = hhi_class_of(BYTES);
     take_some(others, size_bytes);
     take_some(own, BYTES);
     struct hhi_cache *cache = hhi_cache_find(hhi_self, heap);
     while (cache->bins[class_index].head != HHI_LINK_END)
         (void)core_alloc(heap, BYTES);
+}
+
+// The same, and the others are freed.
+static void
+others_free(void **own, size_t size_bytes)
+{
+    void *others[SOME];
+    own_and_others(own, others, size_bytes);
     give_some(others, size_bytes);
 }
 
@@ -64,6 +78,17 @@ a_block_freed_in_a_larger_class_comes_before_memory_never_used(void **state)
     assert_int_equal(hhi_heap_free(heap, borrowed + 16), HH_BAD_INTERIOR);
     assert_int_equal(hhi_heap_free_sized(heap, borrowed, BYTES), 0);
     assert_int_equal(hhi_heap_free(heap, borrowed), HH_BAD_NOT_LIVE);
+    give_some(own, BYTES);
+}
+
+static void
+a_block_that_another_thread_freed_there_comes_first_too(void **state)
+{
+    (void)state;
+    void *own[SOME], *others[SOME];
+    own_and_others(own, others, LARGER_BYTES);
+    core_in_thread(free_some, others);
+    assert_int_equal(usable(core_alloc(heap, BYTES)), LARGER_BYTES);
     give_some(own, BYTES);
 }
 
@@ -126,6 +151,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         BORROW_TEST(a_borrowed_zeroed_block_is_zero), // first, in memory never used
         BORROW_TEST(a_block_freed_in_a_larger_class_comes_before_memory_never_used),
+        BORROW_TEST(a_block_that_another_thread_freed_there_comes_first_too),
         BORROW_TEST(what_is_freed_in_a_much_larger_class_is_not_taken),
         BORROW_TEST(a_class_with_free_blocks_borrows_none),
         BORROW_TEST(aligned_blocks_are_aligned_whatever_was_freed),
