@@ -503,7 +503,7 @@ noted_for_later(void)
     if (hhi_lock_is_mine(&sweep.lock) && sweep.passing)
         return true;
     struct hhi_thread *self = hhi_self;
-    if (self->asking == HHI_ASKING_NO)
+    if (self->asking == HHI_ASKING_NO || self->asking == HHI_ASKING_OWED)
         return false;
     self->asking = HHI_ASKING_NOTED;
     return true;

@@ -380,6 +380,26 @@ cache_adopt_shared(struct hhi_cache *cache, unsigned class_index)
     return slab;
 }
 
+// From here on the cache's thread asks for memory: nothing is given back meanwhile (sweep.h).
+static struct hhi_thread *
+asking_begin(struct hhi_cache *cache)
+{
+    // relaxed: fixed once made.
+    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
+    thread->asking = thread->asking == HHI_ASKING_OWED ? HHI_ASKING_NOTED : HHI_ASKING;
+    return thread;
+}
+
+// served: what was noted is seen to now; else it stays noted, since who is refused makes few calls.
+static void
+asking_end(struct hhi_thread *thread, bool served)
+{
+    bool noted = thread->asking == HHI_ASKING_NOTED;
+    thread->asking = noted && !served ? HHI_ASKING_OWED : HHI_ASKING_NO;
+    if (noted && served)
+        hhi_sweep_asked();
+}
+
 // Share what threads that ended have left of this heap, one record at a time.
 static struct hhi_slab *
 cache_adopt_orphaned(struct hhi_cache *cache, unsigned class_index)
@@ -387,13 +407,12 @@ cache_adopt_orphaned(struct hhi_cache *cache, unsigned class_index)
     struct hhi_thread *orphan = hhi_orphan_take_for(cache->heap);
     if (orphan == NULL)
         return NULL;
-    // relaxed: fixed once made.
-    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
-    thread->asking = HHI_ASKING;
+    struct hhi_thread *thread = asking_begin(cache);
     hhi_cache_share_all(hhi_cache_find(orphan, cache->heap));
-    thread->asking = HHI_ASKING_NO;
     hhi_orphan_put(orphan);
-    return cache_adopt_shared(cache, class_index);
+    struct hhi_slab *slab = cache_adopt_shared(cache, class_index);
+    asking_end(thread, slab != NULL);
+    return slab;
 }
 
 static struct hhi_slab *
@@ -448,14 +467,9 @@ cache_carve_asking(struct hhi_cache *cache, unsigned class_index, unsigned level
 static struct hhi_slab *
 cache_carve(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
-    // relaxed: fixed once made.
-    struct hhi_thread *thread = hh_load_relaxed(&cache->thread);
-    thread->asking = HHI_ASKING;
+    struct hhi_thread *thread = asking_begin(cache);
     struct hhi_slab *slab = cache_carve_asking(cache, class_index, level);
-    bool noted = thread->asking == HHI_ASKING_NOTED;
-    thread->asking = HHI_ASKING_NO;
-    if (slab != NULL && noted)
-        hhi_sweep_asked();
+    asking_end(thread, slab != NULL);
     if (slab != NULL)
         hhi_growth_check(cache);
     return slab;

@@ -135,7 +135,12 @@ enum hhi_thread_state {
     HHI_THREAD_ORPHAN = 2,  // in the list of orphans
 };
 
-enum hhi_asking { HHI_ASKING_NO, HHI_ASKING, HHI_ASKING_NOTED }; // noted: see sweep.h
+enum hhi_asking {
+    HHI_ASKING_NO,
+    HHI_ASKING,
+    HHI_ASKING_NOTED, // and something was noted meanwhile: see sweep.h
+    HHI_ASKING_OWED,  // no longer; what was noted is seen to when memory is asked for and had
+};
 
 struct hhi_thread {
     struct hhi_cache main;            // first: its address, which a free compares, is the record's

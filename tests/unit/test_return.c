@@ -11,7 +11,14 @@
 #include "region/run.h"
 #include "support/core.h"
 
-enum { BLOCKS = 4000, SMALL_BYTES = 2000, LARGES = 8, LARGE_BYTES = 4 << 20 };
+enum {
+    BLOCKS = 4000,
+    SMALL_BYTES = 2000,
+    LARGES = 8,
+    LARGE_BYTES = 4 << 20,
+    LEFT_BYTES = 100000,
+    OWN_BLOCKS = 1,
+};
 
 static struct {
     struct hh_heap *heap;
@@ -174,6 +181,37 @@ with_a_decay_of_zero_memory_goes_back_at_once(void **state)
     assert_int_equal(core_in_child(decay_zero_run, NULL), 0);
 }
 
+static void
+leave_an_empty_slab_and_another(void *argument)
+{
+    void *block = core_alloc(held.heap, LEFT_BYTES);
+    assert_int_equal(hhi_heap_free(held.heap, block), 0);
+    *(void **)argument = core_alloc(held.heap, SMALL_BYTES);
+}
+
+// As above. The other slab is taken over from the thread that ended; the empty one goes back.
+static int
+decay_zero_adopt(void *argument)
+{
+    (void)argument;
+    void *left, *block;
+    hhi_opt.decay_ms = 0;
+    hhi_opt.background = false;
+    core_in_thread(leave_an_empty_slab_and_another, &left);
+    for (int i = 0; i < OWN_BLOCKS; i++) // until blocks of the other slab come
+        block = core_alloc(held.heap, SMALL_BYTES);
+    if (((uintptr_t)block ^ (uintptr_t)left) >> HHI_GRANULE_SHIFT != 0)
+        return 1;
+    return hhi_limbo_granules() == 0 && retained_bytes() == 0 ? 0 : 2;
+}
+
+static void
+with_a_decay_of_zero_what_an_ended_thread_left_goes_back_when_it_is_found(void **state)
+{
+    (void)state;
+    assert_int_equal(core_in_child(decay_zero_adopt, NULL), 0);
+}
+
 // Every second block stays: the pages of the others go back, and the blocks keep their contents.
 static void
 free_pages_inside_of_slabs_go_back(void **state)
@@ -228,6 +266,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         RETURN_TEST(without_decay_nothing_goes_back_until_it_is_asked_for),
         RETURN_TEST(with_a_decay_of_zero_memory_goes_back_at_once),
+        RETURN_TEST(with_a_decay_of_zero_what_an_ended_thread_left_goes_back_when_it_is_found),
         RETURN_TEST(free_pages_inside_of_slabs_go_back),
         RETURN_TEST(without_a_helper_thread_busy_threads_give_memory_back),
 #if !HH_TSAN && defined(__x86_64__)
