@@ -455,7 +455,8 @@ sweeper_start(void)
     uint64_t signals = hhi_os_block_signals();
     // order: acquire [SW-1] the last thread is done.
     if (hh_cas_strong_acquire(&sweep.running, &stopped, 1)) {
-        bool started = hhi_os_start_hidden_thread(sweeper_run, NULL) == 0;
+        bool started =
+            hhi_process_watches_forks() && hhi_os_start_hidden_thread(sweeper_run, NULL) == 0;
         // relaxed (all): hints. Until the next try, later each time, threads sweep in portions.
         uint32_t pause_ms = hh_load_relaxed(&sweep.start_pause_ms) * 2;
         pause_ms = pause_ms == 0 ? START_PAUSE_MS : pause_ms;

@@ -234,6 +234,9 @@ extern _Atomic uint8_t hhi_threads_borrow;
  */
 extern bool (*const hhi_process_up)(void);
 extern bool (*const hhi_process_watch_thread)(struct hhi_thread *thread);
+// Whether the library is told of forks. If not, it has no thread of its own: the child of a process with
+// one thread then needs no mending.
+extern bool (*const hhi_process_watches_forks)(void);
 
 static inline bool
 hhi_thread_is_real(const struct hhi_thread *thread)

@@ -10,6 +10,7 @@
 #include "heap/limit.h"
 #include "host/memory_monitor.h"
 #include "os/os_memload_linux.h"
+#include "process/process.h"
 #include "rcu/rcu.h"
 #include "region/address_notice.h"
 #include "region/region_map.h"
@@ -78,21 +79,34 @@ load_fork_child(void)
     hhi_fork_end();
 }
 
-// Only hosts get here, so a program that merely uses malloc has no handlers of ours.
-static void
+/*
+ * Only hosts get here, so a program that merely uses malloc has no handlers of ours. False: libc had
+ * no memory for them; then nothing may be done that a fork has to know of. While another thread is at
+ * it they are as good as registered: they guard against later forks only.
+ */
+static bool
 load_handle_fork(void)
 {
-    static _Atomic(bool) handled;
-    // relaxed: whoever changes it registers the handlers; they guard against later forks only.
-    if (!hh_load_relaxed(&handled) && !hh_exchange_relaxed(&handled, true))
-        (void)pthread_atfork(load_fork_prepare, load_fork_parent, load_fork_child);
+    enum { UNHANDLED, ASKING, HANDLED };
+    static _Atomic(uint32_t) handled;
+    uint32_t state = UNHANDLED;
+    // relaxed (all): who asks excludes others; libc hands on what it was given.
+    if (hh_likely(hh_load_relaxed(&handled) == HANDLED))
+        return true;
+    if (!hh_cas_strong_relaxed(&handled, &state, ASKING))
+        return true;
+    bool done = hhi_process_watch_forks() &&
+                pthread_atfork(load_fork_prepare, load_fork_parent, load_fork_child) == 0;
+    hh_store_relaxed(&handled, done ? HANDLED : UNHANDLED);
+    return done;
 }
 
 /*
  * IHostMemoryManager::RegisterMemoryNotificationCallback - slot 9
  *
  * callback  in; takes a reference; NULL = none any more
- * returns   S_OK; E_OUTOFMEMORY if the monitor thread can not be started (nothing changed)
+ * returns   S_OK; E_OUTOFMEMORY if the monitor thread can not be started, or forks not be watched
+ *           (nothing changed)
  * threads   any; also inside a call to a callback. Calls AddRef of the new one, and Release of the
  *           one before unless a call into that is running (then the monitor thread does)
  * source    NO-1, NO-4
@@ -102,8 +116,8 @@ hhi_host_register_callback(IHostMemoryManager *self, ICLRMemoryNotificationCallb
 {
     (void)self;
     int saved_errno = errno;
-    load_handle_fork();
-    bool registered = hhi_monitor_register(callback);
+    bool ready = load_handle_fork() || callback == NULL;
+    bool registered = ready && hhi_monitor_register(callback);
     errno = saved_errno;
     return registered ? S_OK : E_OUTOFMEMORY;
 }
@@ -152,7 +166,7 @@ hhi_host_needs_address_space(IHostMemoryManager *self, void *start, size_t size_
  * IHostMemoryManager::AcquiredVirtualAddressSpace - slot 11
  *
  * start, size_bytes  in; what the runtime mapped; NULL or 0 = ignored
- * returns            S_OK
+ * returns            S_OK, also when there is no memory to note it
  * threads            any; takes a lock
  * source             AS-3, AS-5
  */
@@ -163,8 +177,8 @@ hhi_host_acquired_address_space(IHostMemoryManager *self, void *start, size_t si
     if (start == NULL || size_bytes == 0)
         return S_OK;
     int saved_errno = errno;
-    load_handle_fork();
-    hhi_notice_add((uintptr_t)start, size_bytes);
+    if (load_handle_fork())
+        hhi_notice_add((uintptr_t)start, size_bytes);
     errno = saved_errno;
     return S_OK;
 }

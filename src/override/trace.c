@@ -135,8 +135,15 @@ __attribute__((constructor(101))) static void
 trace_construct(void)
 {
     (void)hhi_process_start();
-    if (hhi_trace_on())
-        pthread_atfork(trace_fork_prepare, trace_fork_parent, trace_fork_child);
+    if (!hhi_trace_on())
+        return;
+    // A child would write into its parent's file.
+    if (!hhi_process_watch_forks() ||
+        pthread_atfork(trace_fork_prepare, trace_fork_parent, trace_fork_child) != 0) {
+        hhi_diag_report("trace: no memory to be told of forks, nothing is recorded");
+        trace.count = 0;
+        trace_stop();
+    }
 }
 
 // What is called after this is recorded only if it fills a buffer.

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "diag/diag.h"
 #include "heap/debug_blocks.h"
 #include "heap/heap_list.h"
 #include "heap/limit.h"
@@ -20,10 +21,16 @@
 #include "region/run.h"
 #include "slab/guard.h"
 
+enum { FORKS_UNWATCHED, FORKS_ASKING, FORKS_WATCHED };
+
+static void process_retry_forks(void);
+
 static struct {
     struct hhi_lock lock;
-    _Atomic uint32_t up; // 1: everything below is ready       [PR-1]
-    bool prepared;       // under the lock: all but the window
+    _Atomic uint32_t up;    // 1: everything below is ready       [PR-1]
+    _Atomic uint32_t forks; // FORKS_*
+    _Atomic(bool) constructed;
+    bool prepared; // under the lock: all but the window
     pthread_key_t thread_key;
     bool thread_key_made;
 } process HH_START_STATE;
@@ -41,9 +48,10 @@ thread_key_ended(void *thread)
 static bool
 process_watch_thread(struct hhi_thread *thread)
 {
+    process_retry_forks();
     if (!process.thread_key_made)
         return false;
-    int saved_errno = errno; // the one call of a slow path that may change it
+    int saved_errno = errno; // of a slow path, this and the above alone may change it
     bool done = pthread_setspecific(process.thread_key, thread) == 0;
     errno = saved_errno;
     return done;
@@ -144,12 +152,54 @@ fork_child(void)
     hhi_fork_end();
 }
 
+bool
+hhi_process_watch_forks(void)
+{
+    uint32_t state = FORKS_UNWATCHED;
+    // relaxed (all): who asks excludes others; libc hands on what it was given.
+    if (!hh_cas_strong_relaxed(&process.forks, &state, FORKS_ASKING))
+        return state == FORKS_WATCHED;
+    bool watched = pthread_atfork(fork_prepare, fork_parent, fork_child) == 0;
+    hh_store_relaxed(&process.forks, watched ? FORKS_WATCHED : FORKS_UNWATCHED);
+    return watched;
+}
+
+static bool
+process_watches_forks(void)
+{
+    // relaxed: as above.
+    return hh_load_relaxed(&process.forks) == FORKS_WATCHED;
+}
+
+bool (*const hhi_process_watches_forks)(void) = process_watches_forks;
+
+/*
+ * The constructor was refused: with each thread that begins to use the library it is tried again, since
+ * a fork can not hurt before there is a second one. Not before the constructor: libc may not be up.
+ */
+static void
+process_retry_forks(void)
+{
+    // relaxed: written by the constructor, before other threads exist.
+    if (hh_likely(process_watches_forks() || !hh_load_relaxed(&process.constructed)))
+        return;
+    int saved_errno = errno;
+    (void)hhi_process_watch_forks();
+    errno = saved_errno;
+}
+
 // Before the constructors of programs and of libraries that are not ours.
 __attribute__((constructor(101))) static void
 process_construct(void)
 {
     (void)hhi_process_start();
-    pthread_atfork(fork_prepare, fork_parent, fork_child); // allocates: not in hhi_process_start
+    // Allocates: not in hhi_process_start.
+    if (!hhi_process_watch_forks())
+        hhi_diag_report(
+            "no memory to be told of forks: until there is, the child of a process with "
+            "threads may wait for a lock for ever");
+    // relaxed: other threads see it late at most.
+    hh_store_relaxed(&process.constructed, true);
 }
 
 // After the destructors of programs and of libraries that are not ours.

@@ -22,6 +22,13 @@
 bool hhi_process_start(void);
 
 /*
+ * Have libc tell the library of forks: true if it does so already, or now. False: it had no memory; another
+ * call tries again. May allocate, and takes a lock of libc's. Whoever has handlers of fork with locks
+ * that come before the library's registers them after this, since libc calls the latest first.
+ */
+bool hhi_process_watch_forks(void);
+
+/*
  * Called by the start, once, when the options are known and no thread has a record yet. The library's
  * does nothing; the drop-in's begins a trace.
  */

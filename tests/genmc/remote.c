@@ -150,6 +150,7 @@ __thread struct hhi_thread *hhi_self;
 _Atomic uint32_t hhi_sample_every, hhi_sample_pool_made;
 bool (*const hhi_process_up)(void) = NULL;
 bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = NULL;
+bool (*const hhi_process_watches_forks)(void) = NULL;
 #endif
 
 enum { CLASS = 8, BLOCK_BYTES = 128, BLOCKS = 4 };

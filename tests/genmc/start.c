@@ -27,7 +27,7 @@
 #define hhi_window_init proof_window_init
 #define hhi_sample_start proof_sample_start
 #define pthread_key_create proof_key_create
-#define pthread_atfork(prepare, parent, child) ((void)(prepare), (void)(parent), (void)(child))
+#define pthread_atfork(prepare, parent, child) ((void)(prepare), (void)(parent), (void)(child), 0)
 #if defined(HH_GENMC)
 typedef unsigned pthread_key_t;
 int pthread_setspecific(pthread_key_t key, const void *value);

@@ -43,6 +43,14 @@ const struct hhi_thread hhi_thread_none, hhi_thread_dead;
 __thread struct hhi_thread *hhi_self;
 _Atomic uint64_t hhi_guard_epoch;
 _Atomic uint32_t hhi_thread_generation;
+
+static bool
+proof_watches_forks(void)
+{
+    return true;
+}
+
+bool (*const hhi_process_watches_forks)(void) = proof_watches_forks;
 #endif
 struct hhi_options proof_opt = {.decay_ms = 1000, .background = true};
 static int starts; // plain: one at a time may start a thread

@@ -13,6 +13,9 @@
 
 #include "support/plain.h"
 
+#define REFUSED                                                                                    \
+    "PRELOAD_TRACE_FORKS_REFUSED" // in the environment: libc has no memory for handlers of fork
+
 enum { MALLOC, FREE, CALLOC, REALLOC_END, ALIGNED, REALLOC_BEGIN };
 enum {
     PART_SECONDS = 60,
@@ -31,6 +34,18 @@ struct event {
     uint32_t thread;
     uint64_t size, block;
 };
+
+// In the place of libc's, through which libraries register their handlers of fork.
+typedef int (*register_function)(void (*)(void), void (*)(void), void (*)(void), void *);
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+
+__attribute__((visibility("default"))) int
+__register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso)
+{
+    register_function real = (register_function)(uintptr_t)dlsym(RTLD_NEXT, "__register_atfork");
+    check(real != NULL);
+    return getenv(REFUSED) != NULL ? ENOMEM : real(prepare, parent, child, dso);
+}
 
 // ---- Parts, which are recorded ------------------------------------------------------------------
 
@@ -406,6 +421,19 @@ a_file_that_can_not_be_written_is_reported(char *program)
     check(unlink(options) == 0);
 }
 
+// A child of a fork would write into the file.
+static void
+nothing_is_recorded_when_forks_can_not_be_watched(char *program)
+{
+    setenv(REFUSED, "1", 1);
+    struct recording recording = recording_read("threads", run_recorded(program, "threads", ""));
+    unsetenv(REFUSED);
+    check(strstr(complaints, "hostheap: no memory to be told of forks") != NULL);
+    check(strstr(complaints, "trace: no memory to be told of forks") != NULL);
+    check(recording.count == 1);
+    free(recording.events);
+}
+
 static void
 a_descriptor_that_the_program_took_is_not_written_to(char *program)
 {
@@ -430,6 +458,7 @@ main(int argc, char **argv)
     the_child_of_a_fork_is_not_recorded_and_what_it_starts_is(argv[0]);
     recording_ends_after_as_many_calls_as_it_may(argv[0]);
     a_file_that_can_not_be_written_is_reported(argv[0]);
+    nothing_is_recorded_when_forks_can_not_be_watched(argv[0]);
     a_descriptor_that_the_program_took_is_not_written_to(argv[0]);
     return 0;
 }
