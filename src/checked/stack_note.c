@@ -16,33 +16,52 @@ enum {
     STACK_BUCKETS = 1 << 14,
     STACK_RANGES = 512,
     STACK_SCAN_WORDS = 384,
-    STACK_GROWTH_BYTES = 1 << 20, // the main stack may have grown by so much since it was looked at
-    STACK_RANGES_MS_MIN = 10,
-    STACK_RANGES_MS_MAX = 1000,
+    STACK_LOOK_MS_MIN = 10,
+    STACK_LOOK_MS_MAX = 1000,
 };
 
 static struct {
     struct hhi_os_range ranges[STACK_RANGES]; // executable, ascending
     size_t range_count;
     uintptr_t lowest, span; // of all of them
-    uint64_t ranges_ms;     // when they were read
-    uint64_t interval_ms;   // until they are read again
+    uint32_t read_ms;       // when they were read
+    uint16_t interval_ms;   // until they are read again
     size_t note_count;
     struct hhi_stack_note *buckets[STACK_BUCKETS];
 } stack;
 
-// The thread's own stack as far as it is known to stay; high 0: not looked at yet.
+/*
+ * The thread's own stack as the kernel had it a moment ago, from the lowest place that was asked about; high
+ * 0: not known. Below, the same mapping may go on with somebody else's stack, which may end at any time.
+ */
 static HH_TLS_INITIAL_EXEC struct {
-    uintptr_t low, high;
+    uintptr_t high;
+    uint32_t pages;                       // below high
+    uint32_t inside_ms, outside_ms;       // of the last looks for places in it, and elsewhere
+    uint16_t inside_pause, outside_pause; // until the next ones
 } stack_own;
+
+// ---- Pace ---------------------------------------------------------------------------------------
+
+// Whether the kernel's list of mappings is to be read now: at once (interval 0), soon again, and later
+// and later. Times are the low bits of the clock: static thread-local memory is scarce.
+static bool
+look_is_due(uint32_t *last_ms, uint16_t *interval_ms, uint32_t now_ms)
+{
+    if (*interval_ms != 0 && now_ms - *last_ms < *interval_ms)
+        return false;
+    unsigned next_ms = *interval_ms == 0 ? STACK_LOOK_MS_MIN : 2u * *interval_ms;
+    *last_ms = now_ms;
+    *interval_ms = (uint16_t)(next_ms < STACK_LOOK_MS_MAX ? next_ms : STACK_LOOK_MS_MAX);
+    return true;
+}
 
 // ---- Executable mappings ------------------------------------------------------------------------
 
 static void
-ranges_read(void)
+ranges_read(uint32_t now_ms)
 {
-    uint64_t now_ms = hhi_os_clock_ms();
-    if (stack.range_count != 0 && now_ms - stack.ranges_ms < stack.interval_ms)
+    if (!look_is_due(&stack.read_ms, &stack.interval_ms, now_ms))
         return;
     stack.range_count = hhi_os_executable_ranges(stack.ranges, STACK_RANGES);
     // The kernel's page at the top holds no calls of anybody.
@@ -56,10 +75,6 @@ ranges_read(void)
     stack.lowest = stack.range_count == 0 ? 0 : stack.ranges[0].start;
     stack.span =
         stack.range_count == 0 ? 0 : stack.ranges[stack.range_count - 1].end - stack.lowest;
-    stack.ranges_ms = now_ms;
-    stack.interval_ms = stack.interval_ms == 0 ? STACK_RANGES_MS_MIN : 2 * stack.interval_ms;
-    if (stack.interval_ms > STACK_RANGES_MS_MAX)
-        stack.interval_ms = STACK_RANGES_MS_MAX;
 }
 
 static bool
@@ -88,30 +103,51 @@ ranges_hold(uintptr_t word)
 
 // ---- The stack ----------------------------------------------------------------------------------
 
-static void
-own_stack_look(uintptr_t pointer)
+// The end of the thread's own stack, if pointer lies in it; else 0.
+static uintptr_t
+own_stack_end(uintptr_t pointer)
 {
     struct hhi_os_range mapping;
     uintptr_t ends[] = {(uintptr_t)pthread_self(), getauxval(AT_RANDOM)};
     if (!hhi_os_mapping_range((const void *)pointer, &mapping))
-        return;
-    for (size_t at = 0; at < 2; at++) {
-        if (pointer < ends[at] && ends[at] < mapping.end) {
-            stack_own.low = mapping.start;
-            stack_own.high = ends[at];
-        }
+        return 0;
+    for (size_t at = 0; at < 2; at++)
+        if (pointer < ends[at] && ends[at] < mapping.end)
+            return ends[at];
+    return 0;
+}
+
+static bool
+own_stack_holds(uintptr_t pointer)
+{
+    return pointer < stack_own.high &&
+           (stack_own.high - pointer - 1) / hhi_os_page_bytes() < stack_own.pages;
+}
+
+static void
+own_stack_look(uintptr_t pointer)
+{
+    bool inside = own_stack_holds(pointer);
+    uintptr_t end = own_stack_end(pointer);
+    if (end != 0 || inside) {
+        stack_own.high = end;
+        stack_own.pages = end == 0 ? 0 : (uint32_t)((end - pointer - 1) / hhi_os_page_bytes()) + 1;
     }
+    // It grows as the program runs, so what lies below is looked for at once.
+    if (end != 0)
+        stack_own.outside_pause = 0;
 }
 
 // How far the stack may be read upward from pointer.
 static uintptr_t
-stack_end(uintptr_t pointer)
+stack_end(uintptr_t pointer, uint32_t now_ms)
 {
-    bool unknown = stack_own.high == 0;
-    bool grown = pointer < stack_own.low && stack_own.low - pointer < STACK_GROWTH_BYTES;
-    if (unknown || grown)
+    bool due = own_stack_holds(pointer)
+                   ? look_is_due(&stack_own.inside_ms, &stack_own.inside_pause, now_ms)
+                   : look_is_due(&stack_own.outside_ms, &stack_own.outside_pause, now_ms);
+    if (due)
         own_stack_look(pointer);
-    if (pointer >= stack_own.low && pointer < stack_own.high)
+    if (own_stack_holds(pointer))
         return hh_align_down(stack_own.high, sizeof(uintptr_t));
     return hh_align_up(pointer + 1, hhi_os_page_bytes());
 }
@@ -123,10 +159,10 @@ stack_word(const volatile uintptr_t *word)
 }
 
 static uint32_t
-stack_scan(uintptr_t pointer, uintptr_t *words)
+stack_scan(uintptr_t pointer, uint32_t now_ms, uintptr_t *words)
 {
     const volatile uintptr_t *word = (const volatile uintptr_t *)pointer;
-    size_t limit = (stack_end(pointer) - pointer) / sizeof *word;
+    size_t limit = (stack_end(pointer, now_ms) - pointer) / sizeof *word;
     uint32_t count = 0;
     if (limit > STACK_SCAN_WORDS)
         limit = STACK_SCAN_WORDS;
@@ -153,8 +189,9 @@ const struct hhi_stack_note *
 hhi_stack_note_locked(const void *frame)
 {
     uintptr_t words[HHI_STACK_NOTE_WORDS];
-    ranges_read();
-    uint32_t count = stack_scan((uintptr_t)frame, words);
+    uint32_t now_ms = (uint32_t)hhi_os_clock_ms();
+    ranges_read(now_ms);
+    uint32_t count = stack_scan((uintptr_t)frame, now_ms, words);
     uint32_t hash = note_hash(words, count);
     struct hhi_stack_note **bucket = &stack.buckets[hash % STACK_BUCKETS];
     for (struct hhi_stack_note *note = *bucket; note != NULL; note = note->next)

@@ -10,11 +10,14 @@
  * frame left behind may be among them.
  *
  * The stack is read to its end where the end is sure: the thread's own stack, which holds its
- * control block or, on the main thread, what the kernel put there. On any other stack it is read
- * to the end of the page.
+ * control block or, on the main thread, what the kernel put there. It is looked at where the thread is,
+ * deeper when the thread gets deeper, and again when the look is older than STACK_LOOK_MS_MAX: in the
+ * same mapping others may lie below it, and end. On any other stack it is read to the end of the page.
+ * A look at every note would be sure always, and costs 3 us of the kernel's.
  *
  * The list of executable mappings is read from /proc/self/maps, again when it is older than
- * STACK_RANGES_MS_MAX; what was loaded since then is missing in notes.
+ * STACK_LOOK_MS_MAX; what was loaded since then is missing in notes. Where there is no such list it is
+ * asked for no more often.
  *
  * Thread rules: under the lock of checked.h. Notes never change and are never given back; when
  * HHI_STACK_NOTES_MAX of them exist, further stacks are not kept.

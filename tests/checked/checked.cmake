@@ -62,6 +62,12 @@ hh_test_properties(checked.refused_heap_end TIMEOUT 120
     ENV "HOSTHEAP_OPTIONS=background:off,sample:1000000000")
 hh_test_properties(checked.refused_give_way TIMEOUT 120
     ENV "HOSTHEAP_OPTIONS=background:off,quarantine:1g,hard_limit:32m,sample:1000000000")
+add_executable(checked_no_proc checked/checked_no_proc.c)
+target_include_directories(checked_no_proc PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
+    ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(checked_no_proc PRIVATE -fno-builtin)
+target_link_libraries(checked_no_proc PRIVATE ${CMAKE_DL_LIBS} hostheap_flags)
+hh_checked_test(no_proc checked_no_proc)
 add_test(NAME checked.faults_sweep COMMAND ${CMAKE_COMMAND} -E env LD_PRELOAD=${checked_library}
     $<TARGET_FILE:faults_faults_sweep>)
 hh_test_properties(checked.faults_sweep TIMEOUT 200

@@ -3,6 +3,7 @@
  * checked_program.c - misuse that only the checked library sees, one shape per argument, for the
  * texts of its reports (run_reports.py). Written bytes are even: no byte of a canary is.
  */
+#include <alloca.h>
 #include <pthread.h>
 
 #include "checked/front.h"
@@ -266,6 +267,28 @@ large_double_free(void)
 
 #endif
 
+__attribute__((noinline)) static void
+take_from_next_page(void)
+{
+    volatile char room[1024];
+    room[0] = 0;
+    take(SIZE + (size_t)room[0]);
+}
+
+// The stack has grown by much since it was looked at, and who called lies on another page of it.
+static void
+overflow_from_deep_stack(void)
+{
+    uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t above = (uintptr_t)__builtin_frame_address(0) - 512;
+    free(malloc(SIZE));
+    volatile char *skipped = alloca((5 << 20) + above % page_bytes);
+    skipped[0] = 0;
+    take_from_next_page();
+    block[SIZE] = 0;
+    give();
+}
+
 static const struct {
     const char *name;
     void (*act)(void);
@@ -277,6 +300,7 @@ static const struct {
     {"overflow_seen_by_realloc", overflow_seen_by_realloc},
     {"overflow_never_freed", overflow_never_freed},
     {"overflow_on_demand", overflow_on_demand},
+    {"overflow_from_deep_stack", overflow_from_deep_stack},
     {"underflow_by_1", underflow_by_1},
     {"write_after_free_at_exit", write_after_free_at_exit},
     {"write_after_free_by_age", write_after_free_by_age},
