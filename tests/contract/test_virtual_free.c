@@ -112,7 +112,8 @@ size_0_wants_an_address_in_the_first_page(void **state)
     static const uintptr_t inner[] = {P, P + 1, 2 * P, G - 1, G, G + 5, 2 * G - 1};
     static const uintptr_t first[] = {0, 1, 8, 2048, P - 1};
     for (size_t k = 0; k < COUNT(first); k++) {
-        uintptr_t base = must_alloc(0, 2 * G, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+        uintptr_t base =
+            must_alloc(free_range(2 * G), 2 * G, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
         for (size_t i = 0; i < COUNT(inner); i++) {
             assert_int_equal(virtual_free(base + inner[i], 0, MEM_RELEASE), W_ADDR);
             assert_int_equal(virtual_free(base + inner[i], 0, MEM_DECOMMIT), W_ADDR);

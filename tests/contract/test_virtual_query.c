@@ -3,8 +3,11 @@
 #include "virtual.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 // ---- 8.7 worked examples ----
@@ -21,13 +24,17 @@ a_reserve_then_a_commit_of_its_first_page_reads_as_in_the_examples(void **state)
     expect_reserved(b + 0x1000, b, 0x01, 0xF000);
     expect_query(b + 0x1FFF, b + 0x1000, b, 0x01, 0xF000, MEM_RESERVE, 0, MEM_PRIVATE);
     must_release(b);
-    expect_free(b, ANY_SIZE);
     // What is free is free to others, too: a runtime's own thread may map something there at once.
-    for (int turn = 0; turn < 20 && query(b).RegionSize < 0x10000; turn++) {
+    hh_memory_basic_information info = query(b);
+    for (int turn = 0; turn < 20 && (info.State != MEM_FREE || info.RegionSize < 0x10000); turn++) {
         b = must_alloc(0, 0xFFFC, MEM_RESERVE, PAGE_NOACCESS);
         must_release(b);
+        info = query(b);
     }
-    assert_true(query(b).RegionSize >= 0x10000);
+    assert_int_equal(info.State, MEM_FREE);
+    assert_int_equal(info.Protect, PAGE_NOACCESS);
+    assert_int_equal(info.AllocationBase, 0);
+    assert_true(info.RegionSize >= 0x10000);
 }
 
 // Example 4. [VQ-3] [PR-8]
@@ -447,33 +454,76 @@ a_foreign_page_in_the_last_granule_is_left_alone(void **state)
 
 // ---- The walk ----
 
+enum { WALK_SECONDS = 60, WALK_FAULTS = 3, MAPS_BYTES = 1 << 20 };
+
+// What is wrong with a step of the walk, or NULL.
+static const char *
+walk_step_fault(const hh_memory_basic_information *info, uintptr_t at, uint32_t state_before)
+{
+    if ((uintptr_t)info->BaseAddress != at)
+        return "not where it was asked";
+    if (info->RegionSize == 0 || info->RegionSize % P != 0)
+        return "not a number of pages";
+    if (state_before == MEM_FREE && info->State == MEM_FREE)
+        return "a free run that is not as long as it can be"; // [VQ-4]
+    if (info->State == MEM_FREE ? info->AllocationBase != NULL
+                                : (uintptr_t)info->AllocationBase > at)
+        return "not in an allocation";
+    return NULL;
+}
+
+static const char *
+walk_once(size_t *steps)
+{
+    uintptr_t at = 0;
+    uint32_t before = 0;
+    for (*steps = 0; at < LIMIT; ++*steps) {
+        hh_memory_basic_information info = query(at);
+        const char *fault = walk_step_fault(&info, at, before);
+        if (fault != NULL)
+            return fault;
+        before = info.State;
+        at += info.RegionSize;
+    }
+    return at == LIMIT ? NULL : "beyond the limit";
+}
+
+static size_t
+maps_read(char *text)
+{
+    size_t length = 0;
+    ssize_t more;
+    int file = open("/proc/self/maps", O_RDONLY);
+    assert_true(file >= 0);
+    while ((more = read(file, text + length, MAPS_BYTES - length)) > 0)
+        length += (size_t)more;
+    assert_true(more == 0 && length < MAPS_BYTES);
+    close(file);
+    return length;
+}
+
+/*
+ * Each answer is of its own moment, and another thread may map or unmap between two of them (liburcu's
+ * does, when it starts). So only a walk counts during which the mappings stayed as they were; and a
+ * fault must be there again, since they may have changed and changed back.
+ */
 static size_t
 walk_tiles(void)
 {
-    size_t steps = 0;
-    uintptr_t at = 0;
-    uint32_t before = 0;
-
-    while (at < LIMIT) {
-        hh_memory_basic_information info = query(at);
-        assert_int_equal(info.BaseAddress, at);
-        assert_int_not_equal(info.RegionSize, 0);
-        assert_int_equal(info.RegionSize % P, 0);
-        // Free runs are as long as they can be. [VQ-4]
-        assert_false(before == MEM_FREE && info.State == MEM_FREE);
-        if (info.State == MEM_FREE)
-            assert_int_equal(info.AllocationBase, 0);
-        else
-            assert_true((uintptr_t)info.AllocationBase <= at);
-        // Within one of our allocations neighbours differ. [VQ-3]
-        before = info.State;
-
-        at += info.RegionSize;
-        steps++;
+    static char before[MAPS_BYTES], after[MAPS_BYTES];
+    time_t deadline = time(NULL) + WALK_SECONDS;
+    for (int faults = 0; time(NULL) < deadline;) {
+        size_t steps, length = maps_read(before);
+        const char *fault = walk_once(&steps);
+        if (maps_read(after) != length || memcmp(before, after, length) != 0)
+            continue;
+        if (fault == NULL)
+            return steps;
+        if (++faults == WALK_FAULTS)
+            fail_msg("step %zu of the walk: %s", steps, fault);
     }
-
-    assert_int_equal(at, LIMIT);
-    return steps;
+    fail_msg("the mappings changed during each walk");
+    return 0;
 }
 
 // [VQ-6]
@@ -496,6 +546,36 @@ the_walk_from_0_reaches_the_limit_exactly(void **state)
     assert_true(walk_tiles() >= plain + MANY);
     for (size_t i = 0; i < MANY; i++)
         must_release(bases[i]);
+    walk_tiles();
+}
+
+enum { OTHER_TURNS = 2000, OTHER_BYTES = 1 << 17 };
+
+static atomic_bool other_ended;
+
+static void *
+map_and_unmap(void *unused)
+{
+    for (int turn = 0; turn < OTHER_TURNS; turn++) {
+        void *got = mmap(NULL, OTHER_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        usleep(turn % 100 == 0 ? 5000 : 1);
+        if (got != MAP_FAILED)
+            munmap(got, OTHER_BYTES);
+        usleep(turn % 100 == 50 ? 5000 : 1);
+    }
+    atomic_store(&other_ended, true);
+    return unused;
+}
+
+static void
+the_walk_holds_when_another_thread_has_mapped_and_unmapped(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, map_and_unmap, NULL), 0);
+    while (!atomic_load(&other_ended))
+        walk_tiles();
+    assert_int_equal(pthread_join(thread, NULL), 0);
     walk_tiles();
 }
 
@@ -522,6 +602,7 @@ main(void)
         cmocka_unit_test(what_the_kernel_merges_is_clipped_at_what_is_ours),
         cmocka_unit_test(a_foreign_page_in_the_last_granule_is_left_alone),
         cmocka_unit_test(the_walk_from_0_reaches_the_limit_exactly),
+        cmocka_unit_test(the_walk_holds_when_another_thread_has_mapped_and_unmapped),
     };
     return cmocka_run_group_tests(tests, virtual_setup, NULL);
 }
