@@ -3,6 +3,7 @@
 #include "support/core.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -110,6 +111,11 @@ core_in_child(int (*run)(void *), void *argument)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        // After a fault cmocka would go on with the next test, here.
+        static const int faults[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE};
+        for (size_t at = 0; at < COUNT_OF(faults); at++)
+            signal(faults[at], SIG_DFL);
+        signal(SIGALRM, SIG_DFL);
         alarm(CHILD_SECONDS);
         _exit(run(argument));
     }

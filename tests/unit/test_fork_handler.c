@@ -4,9 +4,13 @@
  *
  * Parent and child both go on where they were interrupted; neither waits for itself.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,6 +26,113 @@
 #include "support/core.h"
 
 enum { FORKS = 150, OTHERS = 2, KEPT = 400, CHILD_STEPS = 400, PERIOD_US = 400 };
+enum { CHILD_SECONDS = 30, ALL_SECONDS = 100, TRACE_MOST = 40 };
+
+// ---- A hang tells where -------------------------------------------------------------------------
+
+static struct {
+    volatile sig_atomic_t child;  // of this process, waited for; 0: none
+    volatile sig_atomic_t number; // which fork
+} hang;
+
+static void
+say(const char *text)
+{
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        return;
+}
+
+// What a process is at that lets no signal in, as one does in the middle of a fork: each thread's call of
+// the kernel with its arguments, its stack and its place.
+static void
+hang_tell_calls(pid_t process)
+{
+    char path[320], text[256];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+    DIR *threads = opendir(path);
+    for (struct dirent *thread; threads != NULL && (thread = readdir(threads)) != NULL;) {
+        if (thread->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s/syscall", (int)process, thread->d_name);
+        int file = open(path, O_RDONLY);
+        ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+        text[length < 0 ? 0 : length] = 0;
+        close(file);
+        if (length > 0) {
+            say(thread->d_name);
+            say(": ");
+            say(text);
+        }
+    }
+    if (threads != NULL)
+        closedir(threads);
+}
+
+// Of SIGALRM, in this process and in its children. The places are for addr2line.
+static void
+hang_tell(int signal_number)
+{
+    void *places[TRACE_MOST];
+    char text[64];
+    (void)signal_number;
+    snprintf(text, sizeof text, "a process hangs, after fork %d:\n", (int)hang.number);
+    say(text);
+    backtrace_symbols_fd(places, backtrace(places, TRACE_MOST), STDERR_FILENO);
+    if (hang.child != 0) {
+        say("it waits for its child, which is at\n");
+        hang_tell_calls(hang.child);
+        kill(hang.child, SIGKILL);
+    }
+    _exit(2);
+}
+
+// A process that watches this one, which may hang with all signals blocked.
+static pid_t
+hang_watch(void)
+{
+    pid_t watched = getpid(), watcher = fork();
+    if (watcher != 0)
+        return watcher;
+    for (int second = 0; second < ALL_SECONDS + 5; second++) {
+        sleep(1);
+        if (getppid() != watched)
+            _exit(0);
+    }
+    say("the process hangs and lets no signal in, at\n");
+    hang_tell_calls(watched);
+    kill(watched, SIGKILL);
+    _exit(0);
+}
+
+// The end of a child is told by its status: cmocka's handlers would go on with the next test in it.
+static void
+child_begin(int number)
+{
+    static const int faults[] = {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGSYS};
+    for (size_t at = 0; at < COUNT_OF(faults); at++)
+        signal(faults[at], SIG_DFL);
+    hang.child = 0;
+    hang.number = number;
+    alarm(CHILD_SECONDS);
+}
+
+static int
+child_end(pid_t child, int number)
+{
+    int status = 1;
+    sig_atomic_t outer = hang.child; // a handler's child, while the thread waits for another
+    hang.child = child;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    hang.child = outer;
+    if (status != 0) {
+        char text[64];
+        snprintf(text, sizeof text, "the child of fork %d ended with status %#x\n", number,
+                 (unsigned)status);
+        say(text);
+    }
+    return status;
+}
 
 // ---- A lock that the thread holds ---------------------------------------------------------------
 
@@ -96,14 +207,14 @@ fork_in_handler(int signal_number)
     int number = storm.left--;
     pid_t child = fork();
     if (child == 0) {
-        alarm(30);
+        child_begin(number);
+        storm.failures = 0; // its own from here on
         if (number % 2 == 0)
             _exit(0);
         storm.in_child = 1;
         return;
     }
-    int status = 1;
-    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+    if (child_end(child, number) != 0)
         storm.failures++;
     errno = saved_errno;
 }
@@ -186,10 +297,7 @@ fork_now_and_then(unsigned step)
     pid_t child = fork();
     if (child == 0)
         _exit(0);
-    int status = 1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
-    if (status != 0)
+    if (child_end(child, -(int)step) != 0)
         storm.failures++;
 }
 
@@ -209,6 +317,7 @@ storm_run(unsigned others)
     hh_store_relaxed(&storm.stop, 0);
     sigemptyset(&timer_only);
     sigaddset(&timer_only, SIGUSR1);
+    sigaddset(&timer_only, SIGALRM); // the main thread's
     pthread_sigmask(SIG_BLOCK, &timer_only, &old);
     for (unsigned at = 0; at < others; at++)
         assert_int_equal(pthread_create(&threads[at], NULL, other_run, &seeds[at]), 0);
@@ -296,8 +405,6 @@ static int
 enter_first(void *argument)
 {
     (void)argument;
-    signal(SIGILL, SIG_DFL); // cmocka goes on after one
-    signal(SIGTRAP, SIG_DFL);
     hhi_lock_fork(&knot.first, HHI_FORK_CHILD);
     hhi_lock_fork(&knot.second, HHI_FORK_CHILD);
     hhi_fork_end();
@@ -337,6 +444,7 @@ int
 main(void)
 {
     struct sigaction action = {.sa_handler = fork_in_handler, .sa_flags = SA_RESTART};
+    void *place;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fork_leaves_a_lock_held_that_its_thread_holds),
         cmocka_unit_test(a_fork_in_a_sweep_lets_both_sides_finish_it),
@@ -348,6 +456,11 @@ main(void)
     };
     const size_t count = sizeof tests / sizeof tests[0] - (HH_TSAN ? 2 : 0);
     sigaction(SIGUSR1, &action, NULL);
-    alarm(100); // a hang ends here
-    return _cmocka_run_group_tests("fork_handler", tests, count, NULL, NULL);
+    (void)backtrace(&place, 1); // loads what it needs
+    signal(SIGALRM, hang_tell);
+    alarm(ALL_SECONDS);
+    pid_t watcher = hang_watch();
+    int failed = _cmocka_run_group_tests("fork_handler", tests, count, NULL, NULL);
+    kill(watcher, SIGKILL);
+    return failed;
 }
