@@ -191,6 +191,8 @@ hhi_bad_block_describe(char *text, size_t capacity_bytes, const char *function, 
     return lines.length_bytes;
 }
 
+// Apart, so that its frame is gone when the process is ended: a handler of SIGABRT may have to do with the
+// rest of a small stack.
 HH_SLOW static void
 bad_block_report(const char *function, const void *address, hhi_refusal why, size_t claim,
                  bool fatal)
@@ -213,8 +215,6 @@ bad_block_report(const char *function, const void *address, hhi_refusal why, siz
     hhi_diag_write(buffer, text.length_bytes);
     if (mine)
         hhi_lock_leave(&whole_lock);
-    if (fatal)
-        hhi_os_abort();
 }
 
 void
@@ -232,7 +232,10 @@ hhi_bad_block_raise(const char *function, const void *address, hhi_refusal why, 
     if (policy == HHI_BAD_FREE_IGNORE)
         return;
     // "callback" without a handler has nobody to call: as abort.
-    bad_block_report(function, address, why, claim, policy != HHI_BAD_FREE_REPORT);
+    bool fatal = policy != HHI_BAD_FREE_REPORT;
+    bad_block_report(function, address, why, claim, fatal);
+    if (fatal)
+        hhi_os_abort();
 }
 
 static struct bad_block_choice *
