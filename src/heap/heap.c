@@ -10,6 +10,7 @@
 #include "heap/growth.h"
 #include "heap/heap_list.h"
 #include "heap/kept_runs.h"
+#include "heap/lent.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "heap/thread_cache.h"
@@ -209,7 +210,7 @@ hhi_heap_retire_unnoted(struct hhi_slab *slab)
     hhi_lock_enter(&heap->lock);
     runs_remove_locked(heap, slab);
     hhi_lock_leave(&heap->lock);
-    hhi_budget_discharge_heap(&heap->budget, size_bytes);
+    hhi_budget_discharge_heap(&heap->budget, size_bytes - hhi_lent_end(slab));
     if (hh_unlikely(slab->look > HHI_LOOK_MASK))
         // Its run counts as one that uses memory.
         hhi_growth_count_again(hhi_slab_purged_bytes(slab));
@@ -597,7 +598,7 @@ heap_release_runs(struct hh_heap *heap)
     struct hhi_slab *next;
     for (struct hhi_slab *slab = heap->runs; slab != NULL; slab = next) {
         next = slab->heap_next;
-        size_bytes += slab_bytes(slab);
+        size_bytes += slab_bytes(slab) - hhi_lent_end(slab);
         if (hhi_debug_forget_locked(slab))
             run_end(slab);
     }

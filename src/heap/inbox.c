@@ -2,6 +2,7 @@
 // heap/inbox.c - slabs in which other threads have freed blocks, on their way back to the owner.
 #include "heap/inbox.h"
 
+#include "heap/lent.h"
 #include "meta/meta_arena.h"
 
 enum {
@@ -231,23 +232,18 @@ slab_is_cold(struct hhi_slab *slab, bool all, size_t *waiting)
     return false;
 }
 
-struct hhi_slab *
-hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
+// Take what has arrived and want holds for; the caller has the lock.
+static struct hhi_slab *
+arrivals_pick(struct hhi_cache *cache, bool (*want)(struct hhi_slab *slab, void *arg), void *arg)
 {
     struct hhi_slab *chain = NULL;
-    if (hhi_inbox_is_empty(cache))
-        return NULL;
-    if (!arrivals_enter(cache)) {
-        ++*waiting;
-        return NULL;
-    }
     arrivals_gather(cache);
     for (unsigned ring = 0; ring <= cache->arrived_mask; ring++) {
         struct hhi_slab **last = &cache->arrived[ring], *end = *last, *previous = end;
         for (bool more = end != NULL; more;) {
             struct hhi_slab *slab = hhi_slab_inbox_next(previous);
             more = slab != end;
-            if (!slab_is_cold(slab, all, waiting)) {
+            if (!want(slab, arg)) {
                 previous = slab;
                 continue;
             }
@@ -256,6 +252,49 @@ hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
             chain = slab;
         }
     }
+    return chain;
+}
+
+struct cold_search {
+    bool all;
+    size_t *waiting;
+};
+
+static bool
+cold_is_wanted(struct hhi_slab *slab, void *arg)
+{
+    const struct cold_search *search = arg;
+    return slab_is_cold(slab, search->all, search->waiting);
+}
+
+struct hhi_slab *
+hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting)
+{
+    struct cold_search search = {all, waiting};
+    if (hhi_inbox_is_empty(cache))
+        return NULL;
+    if (!arrivals_enter(cache)) {
+        ++*waiting;
+        return NULL;
+    }
+    struct hhi_slab *chain = arrivals_pick(cache, cold_is_wanted, &search);
+    arrivals_leave(cache);
+    return chain;
+}
+
+static bool
+freed_is_wanted(struct hhi_slab *slab, void *arg)
+{
+    (void)arg;
+    return !hhi_lent_is(slab) && hhi_slab_is_remote(slab);
+}
+
+struct hhi_slab *
+hhi_inbox_take_freed(struct hhi_cache *cache)
+{
+    if (hhi_inbox_is_empty(cache) || !arrivals_enter(cache))
+        return NULL;
+    struct hhi_slab *chain = arrivals_pick(cache, freed_is_wanted, NULL);
     arrivals_leave(cache);
     return chain;
 }

@@ -49,6 +49,9 @@ struct hhi_slab *hhi_inbox_take_any(struct hhi_cache *cache, bool gather);
  * inbox_next. waiting: counts those that may be due at a later pass.
  */
 struct hhi_slab *hhi_inbox_take_cold(struct hhi_cache *cache, bool all, size_t *waiting);
+// For who is about to be refused: all slabs whose blocks are all freed by others, as far as can be seen,
+// chained by inbox_next.
+struct hhi_slab *hhi_inbox_take_freed(struct hhi_cache *cache);
 // Put slabs back that were taken so. Those that were not purged are due at the next pass.
 void hhi_inbox_put_cold(struct hhi_cache *cache, struct hhi_slab *first, bool purged);
 // Forget what has arrived, and who was looking at it: nobody else does, a lost thread may have.

@@ -8,6 +8,7 @@
 #include "heap/inbox.h"
 #include "heap/kept_runs.h"
 #include "heap/kept_slabs.h"
+#include "heap/lent.h"
 #include "heap/thread_cache.h"
 #include "options/options.h"
 #include "os/lock.h"
@@ -342,6 +343,19 @@ heap_release_kept(struct hh_heap *heap)
     (void)hhi_kept_runs_release(heap, NULL, NULL);
 }
 
+// A limit is reached.
+static void
+heap_lend_freed(struct hh_heap *heap)
+{
+    hhi_lock_enter(&heap->lock);
+    struct hhi_cache *cache = heap->caches;
+    hhi_lock_leave(&heap->lock);
+    for (; cache != NULL; cache = cache->next_of_heap)
+        // relaxed: fixed once made. See pass_heap_caches.
+        if (hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
+            hhi_lent_make(cache);
+}
+
 static bool
 shared_slab_is_touched(void *arg, struct hhi_slab *slab)
 {
@@ -390,6 +404,8 @@ hhi_sweep_retained(struct hhi_tries *tries)
     for (struct hh_heap *heap = hhi_heap_first(); heap != NULL; heap = hhi_heap_next(heap)) {
         heap_release_kept(heap);
         heap_retire_shared(heap);
+        if (tries == NULL)
+            heap_lend_freed(heap);
     }
     size_t purged_bytes = tries == NULL ? sweep_free_runs() : sweep_give_back(tries);
     sweep.passing = false;

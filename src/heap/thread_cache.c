@@ -10,6 +10,7 @@
 #include "heap/heap_list.h"
 #include "heap/inbox.h"
 #include "heap/kept_slabs.h"
+#include "heap/lent.h"
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "os/os.h"
@@ -86,6 +87,7 @@ slab_collect_guarded(struct hhi_cache *cache, struct hhi_slab *slab)
 {
     // relaxed: fixed once made.
     struct hhi_guard *guard = &hh_load_relaxed(&cache->thread)->guard;
+    HH_ASSERT(!hhi_lent_is(slab)); // its blocks are going to be used
     hhi_guard_open(guard);
     token_give(slab);
     uint32_t collected = hhi_slab_collect(slab);
@@ -206,10 +208,28 @@ slab_becomes_full(struct hhi_slab *slab)
 
 // ---- Frees by other threads ---------------------------------------------------------------------
 
+static void bin_unload(struct hhi_cache *cache, unsigned class_index);
+
+// A lent slab whose blocks are not needed now: it is empty, and not even counted. Its token is ours.
+HH_SLOW static void
+lent_retire(struct hhi_cache *cache, struct hhi_slab *slab)
+{
+    if (slab->state == HHI_SLAB_CURRENT)
+        bin_unload(cache, hhi_slab_class(slab));
+    HH_ASSERT(slab->state == HHI_SLAB_FULL); // no list holds a block of it
+    // relaxed: the token's holder changes the owner [SL-3].
+    hh_store_relaxed(&slab->owner, &hhi_cache_none);
+    hhi_heap_retire_slab(slab);
+}
+
 // What becomes of a slab taken out of the inbox if its blocks are not needed now.
 static void
 arrival_settle(struct hhi_cache *cache, struct hhi_slab *slab)
 {
+    if (hh_unlikely(hhi_lent_is(slab))) {
+        lent_retire(cache, slab);
+        return;
+    }
     uint32_t collected = slab_collect_guarded(cache, slab);
     if (slab->state == HHI_SLAB_CURRENT)
         return;
@@ -245,15 +265,19 @@ hhi_cache_drain(struct hhi_cache *cache)
 /*
  * A slab of a class to take blocks from, of those that came back. A slab of which little has come
  * back stays full, as after frees by its owner: to look through it is dear, and is worth it only for
- * many blocks.
+ * many blocks. One that was lent has to be counted first; if it can not be, it stays where it was.
  */
 static struct hhi_slab *
-cache_take_arrived(struct hhi_cache *cache, unsigned class_index)
+cache_take_arrived(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     for (unsigned look = 0; look < ARRIVAL_LOOKS && !hhi_inbox_is_empty(cache); look++) {
         struct hhi_slab *slab = hhi_inbox_take(cache, class_index);
         if (slab == NULL)
             break;
+        if (hh_unlikely(!hhi_lent_take_back(slab, level))) {
+            hhi_inbox_push(cache, slab, slab);
+            break;
+        }
         cache->shared_all = false;
         uint32_t collected = slab_collect_guarded(cache, slab);
         HH_ASSERT(slab->state == HHI_SLAB_FULL); // all others of the class are in use
@@ -273,6 +297,10 @@ slab_look_back(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collect
         slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
         !hhi_inbox_take_slab(cache, slab))
         return false;
+    if (hh_unlikely(!hhi_lent_take_back(slab, HHI_LEVEL_TASK))) {
+        hhi_inbox_push(cache, slab, slab);
+        return false;
+    }
     *collected = slab_collect_guarded(cache, slab);
     return true;
 }
@@ -547,7 +575,7 @@ cache_borrow_without_slab(struct hhi_cache *cache, unsigned class_index)
 
 // The next slab to take blocks from that is carved already, in no list; or NULL.
 static struct hhi_slab *
-cache_next_slab(struct hhi_cache *cache, unsigned class_index)
+cache_next_slab(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_slab *slab = cache_pop_partial(cache, class_index);
     // relaxed: fixed once made.
@@ -557,7 +585,7 @@ cache_next_slab(struct hhi_cache *cache, unsigned class_index)
         slab = cache_pop_partial(cache, class_index);
     }
     if (slab == NULL)
-        slab = cache_take_arrived(cache, class_index);
+        slab = cache_take_arrived(cache, class_index, level);
     if (slab == NULL)
         slab = cache_adopt_kept(cache, class_index);
     if (slab == NULL)
@@ -677,7 +705,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
         if (slab != NULL)
             slab_becomes_full(slab);
         bin->slab = NULL;
-        slab = cache_next_slab(cache, class_index);
+        slab = cache_next_slab(cache, class_index, level);
         if (slab == NULL && cache->shared_use[class_index] >= HHI_CLASS_OWN) {
             void *block = cache_borrow_without_slab(cache, class_index);
             if (block != NULL)

@@ -301,6 +301,25 @@ hhi_slab_purge_remote(struct hhi_slab *slab)
     return stretches_purge(slab, hh_load_relaxed(&slab->block_count), link_is_remote);
 }
 
+bool
+hhi_slab_is_remote(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    uint32_t count = hh_load_relaxed(&slab->block_count);
+    for (uint32_t index = 0; index < count; index++)
+        if (!link_is_remote(link_read_mark(slab, index)))
+            return false;
+    return true;
+}
+
+bool
+hhi_slab_purge_all(struct hhi_slab *slab)
+{
+    // relaxed: fixed while carved.
+    size_t size_bytes = (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
+    return hhi_os_purge((void *)hhi_slab_base(slab), size_bytes) == 0;
+}
+
 // Length of a list, checking that it holds free blocks only and ends.
 static uint32_t
 list_check(struct hhi_slab *slab, uint32_t head)

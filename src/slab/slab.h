@@ -132,6 +132,8 @@ enum {
     HHI_SLAB_TRACKED = 2,    // flags: blocks have DebugAlloc records; never owned by a cache
     HHI_SLAB_EXECUTABLE = 4, // flags: the run lies in an executable region
     HHI_SLAB_SHRUNK = 8,     // flags: a block was shrunk by much and could not be moved
+    HHI_SLAB_LENT =
+        16, // flags: not counted, its pages are given back (heap/lent.h); the token's holder's
     HHI_CREDIT_NEVER = 1 << 30,
     /*
      * Blocks made ready at a time. A program that frees each block before it takes the next walks
@@ -160,7 +162,7 @@ struct hhi_slab {
     _Atomic uint8_t kind;       // [SL-5]
     _Atomic uint8_t class_index;
     uint8_t rests;         // passes of the sweeper since a block was freed; 0: nothing to purge
-    _Atomic uint8_t flags; // fixed while carved but for HHI_SLAB_SHRUNK
+    _Atomic uint8_t flags; // fixed while carved but for HHI_SLAB_SHRUNK and HHI_SLAB_LENT
     _Atomic uint32_t block_count;
     _Atomic uint32_t granules;
     union {
@@ -377,6 +379,11 @@ size_t hhi_slab_purge_owned(struct hhi_slab *slab);
 // The same for pages all of whose blocks are REMOTE; the caller holds the token, and no section is
 // open in which the owner collects. The owner may run.
 size_t hhi_slab_purge_remote(struct hhi_slab *slab);
+// Whether all blocks are REMOTE: no list holds one, and none can be freed. It stays so while the caller has
+// the token and no section is open in which the owner collects.
+bool hhi_slab_is_remote(struct hhi_slab *slab);
+// Then: give all pages back. False: the kernel refuses.
+bool hhi_slab_purge_all(struct hhi_slab *slab);
 
 // Check I2 and I3 of an owned slab whose lists to take from start at heads; traps when broken.
 void hhi_slab_check_lists(struct hhi_slab *slab, const uint32_t *heads, unsigned count);
