@@ -347,26 +347,35 @@ grace_period(void)
     hh_fetch_add_relaxed(&rcu.grace_periods, 1);
 }
 
-// Whether anything was retired.
 static bool
-batches_collect(void)
+anything_retired(void)
 {
-    bool any = false;
     // order: acquire [RCU-6] reads the pool's fields.
     struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
-    for (; pool != NULL; pool = pool->next) {
+    // relaxed: a first look.
+    while (pool != NULL && hh_load_relaxed(&pool->retired) == NULL)
+        pool = pool->next;
+    return pool != NULL;
+}
+
+// Through the gate, like the way back: a fork finds each record in a list.
+static void
+batches_collect(void)
+{
+    gate_enter(GATE_GRACE, UINT32_MAX);
+    // order: acquire [RCU-6] reads the pool's fields.
+    struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
+    for (; pool != NULL; pool = pool->next)
         // order: acquire [RCU-1] the records were unpublished before.
-        struct hhi_rcu_link *batch = hh_exchange_acquire(&pool->retired, NULL);
         // relaxed: read by the reclaimer, and after a fork by the only thread.
-        hh_store_relaxed(&pool->waiting, batch);
-        any = any || batch != NULL;
-    }
-    return any;
+        hh_store_relaxed(&pool->waiting, hh_exchange_acquire(&pool->retired, NULL));
+    gate_leave();
 }
 
 static void
 batches_hand_back(void)
 {
+    gate_enter(GATE_GRACE, UINT32_MAX);
     // order: acquire [RCU-6] reads the pool's fields.
     struct hhi_rcu_pool *pool = hh_load_acquire(&rcu.pools);
     for (; pool != NULL; pool = pool->next) {
@@ -383,6 +392,7 @@ batches_hand_back(void)
         // relaxed: a statistic.
         hh_fetch_add_relaxed(&pool->reclaimed_count, count);
     }
+    gate_leave();
 }
 
 static bool
@@ -390,8 +400,9 @@ reclaimer_pass(void)
 {
     // relaxed: counts that come a moment late are counted for the next pass.
     hh_store_relaxed(&rcu.pending, 0);
-    if (!batches_collect())
+    if (!anything_retired())
         return false;
+    batches_collect();
     grace_period();
     batches_hand_back();
     return true;
@@ -539,6 +550,26 @@ rcu_fork_parent(void)
     gate_leave();
 }
 
+// What the reclaimer had in its hands waits again. A thread that does not exist here may have counted a
+// record that it had not retired yet, or the other way round: they are counted anew.
+static void
+pool_child_start(struct hhi_rcu_pool *pool)
+{
+    // relaxed (all): no other thread exists.
+    struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
+    if (first != NULL) {
+        struct hhi_rcu_link *last = first;
+        while (last->next != NULL)
+            last = last->next;
+        chain_push(&pool->retired, first, last);
+        hh_store_relaxed(&pool->waiting, NULL);
+    }
+    uint64_t count = hh_load_relaxed(&pool->reclaimed_count);
+    for (first = hh_load_relaxed(&pool->retired); first != NULL; first = first->next)
+        count++;
+    hh_store_relaxed(&pool->retired_count, count);
+}
+
 /*
  * The reclaimer does not exist in the child, nor does any reader but this thread. The records stay
  * registered with liburcu but are not used again: a program that uses liburcu too lets it drop
@@ -562,16 +593,8 @@ rcu_child_start(void)
         hh_store_relaxed(&rcu.lost, true);
     hh_store_relaxed(&rcu.fork_thread, 0);
     struct hhi_rcu_pool *pool = hh_load_relaxed(&rcu.pools);
-    for (; pool != NULL; pool = pool->next) {
-        struct hhi_rcu_link *first = hh_load_relaxed(&pool->waiting);
-        struct hhi_rcu_link *last = first;
-        if (last == NULL)
-            continue;
-        while (last->next != NULL)
-            last = last->next;
-        chain_push(&pool->retired, first, last);
-        hh_store_relaxed(&pool->waiting, NULL);
-    }
+    for (; pool != NULL; pool = pool->next)
+        pool_child_start(pool);
 }
 
 void

@@ -34,7 +34,8 @@
  *   I1  a record is on at most one of: its pool's free list, retired, waiting, ready.
  *   I2  a record's link is never read by readers of the record.
  *   I3  nobody waits for a reader but the reclaimer, and it holds no lock of ours meanwhile.
- *   I4  liburcu's locks are not held while the process is copied by fork (RCU gate).
+ *   I4  liburcu's locks are not held while the process is copied by fork, nor are records between two
+ *       lists in the reclaimer's hands (RCU gate).
  *
  * Memory ordering
  *   RCU-1  retire push -> reclaimer's swap: that the record was unpublished before.

@@ -119,8 +119,10 @@ static void *
 reclaimer(void *arg)
 {
 #if defined(NO_GRACE)
-    if (batches_collect())
+    if (anything_retired()) {
+        batches_collect();
         batches_hand_back();
+    }
 #else
     reclaimer_pass();
 #endif
