@@ -107,7 +107,7 @@ hhi_bin_freed(const struct hhi_bin *bin)
 /*
  * The next block of a bin whose list is empty, from its slab: blocks freed since the list was taken,
  * then one never used. They become the bin's list. HHI_LINK_END: neither, or other threads have freed blocks,
- * which are warmer and come first.
+ * which are warmer and come first, or it is time to put memory behind the next blocks never used.
  */
 HH_FAST size_t
 hhi_bin_next(struct hhi_bin *bin)
@@ -118,11 +118,14 @@ hhi_bin_next(struct hhi_bin *bin)
         return index;
     index = slab->init;
     // relaxed (all): fixed while carved; a first look; the owner's own link.
+    bool clean = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
     if (hh_unlikely(index >= hh_load_relaxed(&slab->block_count) ||
                     hh_load_relaxed(&slab->notice) != 0))
         return HHI_LINK_END;
+    if (hh_unlikely(index % HHI_POPULATE_LOOK_BLOCKS == 0) && clean)
+        return HHI_LINK_END;
     slab->init = (uint32_t)index + 1;
-    slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
+    slab->head_fresh = clean;
     hh_store_relaxed(&bin->links[index], HHI_LINK_END);
     return index;
 }

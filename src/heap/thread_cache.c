@@ -324,6 +324,26 @@ slab_is_extendable(struct hhi_slab *slab)
     return slab->freed == HHI_LINK_END && slab->init < slab_block_count(slab);
 }
 
+// ---- Refill -------------------------------------------------------------------------------------
+
+// Make blocks of a clean slab ready. Above the small sizes one at a time, as hhi_bin_next does, but for the
+// first, and but for a slab in which others free blocks: with lists it is looked through less often.
+HH_NOINLINE static uint32_t
+slab_extend_clean(struct hhi_slab *slab, bool sparing)
+{
+    unsigned class_index = hhi_slab_class(slab);
+    uint8_t *use = &slab_owner(slab)->shared_use[class_index];
+    // relaxed: a first look.
+    bool singly =
+        class_index > HHI_SMALL_CLASSES && slab->init != 0 && hh_load_relaxed(&slab->notice) == 0;
+    uint32_t first = singly ? hhi_slab_extend_by(slab, 1) : hhi_slab_extend(slab, sparing);
+    if (hhi_class_granules(class_index) == 1 && !sparing)
+        hhi_slab_populate(slab, first, *use >= HHI_CLASS_OWN + HHI_CLASS_FILLS);
+    if (slab->init + HHI_POPULATE_LOOK_BLOCKS >= slab_block_count(slab) && *use >= HHI_CLASS_OWN)
+        *use |= HHI_CLASS_FILLS;
+    return first;
+}
+
 /*
  * Make blocks never used the list to take from. Each thread has slabs of its own of each class; where there are several,
  * what all these hold in reserve counts, and they are made ready in shorter steps.
@@ -332,10 +352,11 @@ static uint32_t
 slab_extend(struct hhi_slab *slab)
 {
     // relaxed: a hint.
-    return hhi_slab_extend(slab, hh_load_relaxed(&hhi_threads_several));
+    bool sparing = hh_load_relaxed(&hhi_threads_several);
+    // relaxed: fixed while carved but for a bit of no interest here.
+    return hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN ? slab_extend_clean(slab, sparing)
+                                                          : hhi_slab_extend(slab, sparing);
 }
-
-// ---- Refill -------------------------------------------------------------------------------------
 
 // Make what the slab has free the bin's list. False: nothing is free.
 static bool
@@ -567,9 +588,9 @@ static void *
 cache_borrow_without_slab(struct hhi_cache *cache, unsigned class_index)
 {
     uint8_t *use = &cache->shared_use[class_index];
-    void *block =
-        *use < HHI_CLASS_OWN + BORROW_WITHOUT_SLAB ? cache_borrow(cache, class_index) : NULL;
-    *use = block != NULL ? (uint8_t)(*use + 1) : HHI_CLASS_OWN;
+    unsigned said = *use & (HHI_CLASS_OWN | HHI_CLASS_FILLS), borrowed = *use - said;
+    void *block = borrowed < BORROW_WITHOUT_SLAB ? cache_borrow(cache, class_index) : NULL;
+    *use = (uint8_t)(block != NULL ? *use + 1u : said);
     return block;
 }
 

@@ -33,6 +33,7 @@ struct hhi_os {
     int (*protect)(void *address, size_t size_bytes, int protection);
     int (*advise)(void *address, size_t size_bytes, int advice);
     int (*resident)(void *address, size_t size_bytes, unsigned char *pages);
+    int (*populate)(void *address, size_t size_bytes);
     intptr_t (*remap)(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target);
     // For the kernel's list of mappings (os_mapping.c).
     int (*open)(const char *path);
@@ -65,6 +66,9 @@ int hhi_os_commit(void *address, size_t size_bytes, bool executable);
 int hhi_os_decommit(void *address, size_t size_bytes);
 // Drop contents only: the pages read as zero afterwards.
 int hhi_os_purge(void *address, size_t size_bytes);
+// Put memory behind committed pages that are about to be written, in one call instead of a fault for each. A
+// hint: -errno where the kernel does not (before Linux 5.14 -EINVAL, and it is not asked again).
+int hhi_os_populate(void *address, size_t size_bytes);
 // Which pages are in memory: a byte for each, its lowest bit set if it is. A page without the bit may
 // still have contents, in swap space. -errno when the kernel does not tell.
 int hhi_os_resident(void *address, size_t size_bytes, unsigned char *pages);

@@ -70,6 +70,17 @@ kernel_resident(void *address, size_t size_bytes, unsigned char *pages)
     return (int)HHI_SYSCALL3(SYS_mincore, address, size_bytes, pages);
 }
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 // since Linux 5.14; the C library's headers may be older
+#endif
+
+// No memory call: it asks for nothing that the writes behind it would not.
+static int
+kernel_populate(void *address, size_t size_bytes)
+{
+    return (int)HHI_SYSCALL3(SYS_madvise, address, size_bytes, MADV_POPULATE_WRITE);
+}
+
 static intptr_t
 kernel_remap(void *address, size_t old_bytes, size_t new_bytes, int flags, void *target)
 {
@@ -101,6 +112,7 @@ struct hhi_os hhi_os HH_START_STATE = {
     .protect = kernel_protect,
     .advise = kernel_advise,
     .resident = kernel_resident,
+    .populate = kernel_populate,
     .remap = kernel_remap,
     .open = kernel_open,
     .read = kernel_read,
@@ -170,6 +182,19 @@ int
 hhi_os_purge(void *address, size_t size_bytes)
 {
     return hhi_os.advise(address, size_bytes, MADV_DONTNEED);
+}
+
+int
+hhi_os_populate(void *address, size_t size_bytes)
+{
+    static _Atomic uint8_t missing; // the kernel does not know the call
+    // relaxed (both): a hint, the same whoever finds it out.
+    if (hh_load_relaxed(&missing) != 0)
+        return -EINVAL;
+    int result = hhi_os.populate(address, size_bytes);
+    if (result == -EINVAL)
+        hh_store_relaxed(&missing, 1);
+    return result;
 }
 
 int

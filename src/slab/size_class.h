@@ -30,7 +30,8 @@ enum {
     HHI_COARSE_BYTES = 2 * 1024,     // of a class, served from shared slabs before it has its own,
     HHI_COARSE_BLOCKS = 8,           // and no more blocks than that
     HHI_COARSE_TINY_BLOCKS = 16,     // the same of 16 bytes: a slab of these has 8 KiB of links
-    HHI_CLASS_OWN = 128,             // said of how many it was given: it has slabs of its own
+    HHI_CLASS_OWN = 128,             // said of how many it was given: it has slabs of its own,
+    HHI_CLASS_FILLS = 64,            // and has used up a clean one
     HHI_COARSE_MIN_CLASS = 4,        // 64 bytes: smaller ones have many links
     HHI_ALIGNMENT_BYTES = 16,
     HHI_SMALL_MAX_BYTES = 1024,

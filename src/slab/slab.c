@@ -62,16 +62,11 @@ links_chain(struct hhi_slab *slab, uint32_t first, uint32_t end)
 }
 
 uint32_t
-hhi_slab_extend(struct hhi_slab *slab, bool sparing)
+hhi_slab_extend_by(struct hhi_slab *slab, uint32_t most)
 {
     uint32_t first = slab->init;
-    // relaxed (both): fixed while carved.
+    // relaxed: fixed while carved.
     uint32_t end = hh_load_relaxed(&slab->block_count);
-    uint32_t block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
-    bool is_short = (first == 0 || sparing) && block_bytes <= HHI_SMALL_MAX_BYTES;
-    uint32_t most = (is_short ? HHI_EXTEND_SHORT_BYTES : HHI_EXTEND_BYTES) / block_bytes;
-    if (most > HHI_EXTEND_BLOCKS)
-        most = HHI_EXTEND_BLOCKS;
     if (end - first > most)
         end = first + (most > 0 ? most : 1);
     links_chain(slab, first, end);
@@ -79,6 +74,33 @@ hhi_slab_extend(struct hhi_slab *slab, bool sparing)
     // relaxed: fixed while carved.
     slab->head_fresh = (hh_load_relaxed(&slab->flags) & HHI_SLAB_CLEAN) != 0;
     return first;
+}
+
+uint32_t
+hhi_slab_extend(struct hhi_slab *slab, bool sparing)
+{
+    // relaxed: fixed while carved.
+    uint32_t block_bytes = (uint32_t)hh_load_relaxed(&slab->block_bytes);
+    bool is_short = (slab->init == 0 || sparing) && block_bytes <= HHI_SMALL_MAX_BYTES;
+    uint32_t most = (is_short ? HHI_EXTEND_SHORT_BYTES : HHI_EXTEND_BYTES) / block_bytes;
+    return hhi_slab_extend_by(slab, most < HHI_EXTEND_BLOCKS ? most : HHI_EXTEND_BLOCKS);
+}
+
+void
+hhi_slab_populate(struct hhi_slab *slab, uint32_t first, bool fills)
+{
+    // relaxed (both): fixed while carved.
+    size_t block_bytes = hh_load_relaxed(&slab->block_bytes);
+    size_t run_bytes = (size_t)hh_load_relaxed(&slab->granules) << HHI_GRANULE_SHIFT;
+    size_t from = first * block_bytes;
+    if (from < HHI_POPULATE_FROM_BYTES && !fills)
+        return;
+    from = hh_align_up(from, HHI_POPULATE_STEP_BYTES);
+    size_t to = hh_align_up(slab->init * block_bytes, HHI_POPULATE_STEP_BYTES);
+    if (to > run_bytes)
+        to = run_bytes;
+    if (to > from && HHI_POPULATE_STEP_BYTES > hhi_os_page_bytes())
+        (void)hhi_os_populate((void *)(hhi_slab_base(slab) + from), to - from);
 }
 
 // A list that grows at its end, through the links.

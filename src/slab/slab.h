@@ -144,6 +144,14 @@ enum {
     HHI_EXTEND_BYTES = 8 * 1024,
     HHI_EXTEND_SHORT_BYTES = 4 * 1024, // of small blocks the first time, as many slabs never need
                                        // more, or each time (sparing)
+    /*
+     * Memory is put behind blocks a step at a time once so much of a slab was used that the rest of the step
+     * is likely to be used, too (hhi_slab_populate).
+     */
+    HHI_POPULATE_FROM_BYTES = 16 * 1024,
+    HHI_POPULATE_STEP_BYTES = 8 * 1024,
+    HHI_POPULATE_LOOK_BLOCKS =
+        2, // blocks above 1 KiB, made ready singly, from one step to the next
 };
 
 struct hh_heap;
@@ -357,6 +365,15 @@ uint32_t hhi_slab_count_live(struct hhi_slab *slab);
 void hhi_slab_rebuild(struct hhi_slab *slab);
 // Make some unused blocks the list to take from, fewer if sparing; returns its head.
 uint32_t hhi_slab_extend(struct hhi_slab *slab, bool sparing);
+// The same with at most so many.
+uint32_t hhi_slab_extend_by(struct hhi_slab *slab, uint32_t most);
+/*
+ * Blocks of a clean slab were made ready, from first on: put memory behind them, up to the end of a step. A
+ * page that is written first costs a fault, as long as hundreds of allocations, on a virtual machine
+ * thousands; two pages in one call take two thirds of that. fills: the class has used up a clean slab before,
+ * and is likely to use this one up. Nothing comes of it but time: the faults do the same.
+ */
+void hhi_slab_populate(struct hhi_slab *slab, uint32_t first, bool fills);
 
 // What a search for free pages may still do.
 struct hhi_purge_budget {

@@ -68,6 +68,7 @@
 #define hhi_budget_discharge proof_budget_discharge
 #define hhi_limit_count proof_limit_count
 #endif
+#define hhi_os_populate proof_populate
 #if SCENE == 7
 #undef hhi_sweep_note
 #define hhi_opt proof_opt
@@ -241,6 +242,14 @@ size_t
 proof_page_bytes(void)
 {
     return BLOCK_BYTES;
+}
+
+int
+proof_populate(void *address, size_t size_bytes)
+{
+    (void)address;
+    (void)size_bytes;
+    return 0;
 }
 
 int
