@@ -4,16 +4,22 @@
 
 #include <string.h>
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "os/os.h"
 
 enum {
     STRIDE_BYTES = 256,          // looked at between two branches
     ASK_FROM_BYTES = 256 * 1024, // below it asking the kernel costs as much as looking
+    PAGE_LEAST_BYTES = 4096,     // of a page of the system
     PIECE_PAGES = 256,           // it is asked about so many at a time
     SAMPLES = 4,                 // pages looked at before that
     ABSENT_DIVISOR = 8,          // at most so much of a piece is there when it is given back
+    USELESS_ASKS = 4,            // after so many in a row smaller blocks are asked about no more,
+    ASK_AGAIN = 64,              // but for one in so many
 };
+// Asks about blocks below ASK_FROM_BYTES, and blocks not asked about, since pages were absent the last time.
+static _Atomic uint32_t useless_asks;
 
 // As wide as every processor of the kind has it.
 typedef uint64_t clear_vector __attribute__((vector_size(16), may_alias));
@@ -90,6 +96,56 @@ clear_absent(char *at, unsigned pages)
     return count <= pages / ABSENT_DIVISOR && hhi_os_purge(at, size_bytes) == 0;
 }
 
+/*
+ * The same for less than ASK_FROM_BYTES, as far as asking has been worth it lately: a buffer of which only the ends
+ * were written, once and again. Reading its other pages would be a fault for each, and make them resident where
+ * the kernel has no page of zeros. From the first absent page to the last all are given back.
+ */
+static bool
+clear_mostly_absent(char *at, unsigned pages)
+{
+    unsigned char there[ASK_FROM_BYTES / PAGE_LEAST_BYTES];
+    size_t page_bytes = hhi_os_page_bytes();
+    // relaxed (all): a hint; threads that count at once may ask a time more or less.
+    uint32_t useless = hh_load_relaxed(&useless_asks);
+    if (useless >= USELESS_ASKS && useless % ASK_AGAIN != 0) {
+        hh_store_relaxed(&useless_asks, useless + 1);
+        return false;
+    }
+    if (pages == 0 || hhi_os_resident(at, pages * page_bytes, there) != 0)
+        return false;
+    unsigned first = pages, end = 0, absent = 0;
+    for (unsigned page = 0; page < pages; page++) {
+        if ((there[page] & 1) != 0)
+            continue;
+        first = first < page ? first : page;
+        end = page + 1;
+        absent++;
+    }
+    bool useful = absent > pages / 2;
+    hh_store_relaxed(&useless_asks, useful ? 0 : useless + 1);
+    if (!useful || hhi_os_purge(at + first * page_bytes, (end - first) * page_bytes) != 0)
+        return false;
+    clear_used(at, first * page_bytes);
+    clear_used(at + end * page_bytes, (pages - end) * page_bytes);
+    return true;
+}
+
+// Of a block below ASK_FROM_BYTES, what lies in whole pages and what does not.
+static void
+clear_asking(char *at, size_t size_bytes)
+{
+    size_t page_bytes = hhi_os_page_bytes();
+    size_t before = -(uintptr_t)at & (page_bytes - 1);
+    size_t whole = size_bytes > before ? hh_align_down(size_bytes - before, page_bytes) : 0;
+    if (whole == 0 || !clear_mostly_absent(at + before, (unsigned)(whole / page_bytes))) {
+        clear_used(at, size_bytes);
+        return;
+    }
+    clear_used(at, before);
+    clear_used(at + before + whole, size_bytes - before - whole);
+}
+
 void
 hhi_clear(void *block, size_t size_bytes)
 {
@@ -97,7 +153,7 @@ hhi_clear(void *block, size_t size_bytes)
     size_t page_bytes = hhi_os_page_bytes();
     size_t before = -(uintptr_t)at & (page_bytes - 1); // up to the first whole page
     if (size_bytes < ASK_FROM_BYTES) {
-        clear_used(at, size_bytes);
+        clear_asking(at, size_bytes);
         return;
     }
     clear_used(at, before);

@@ -12,8 +12,9 @@
  *   pages    | used | zero | zero | used | used | not there ... one used ... not there |
  *   written     x                    x      x     given back: read as zero, not resident
  *
- * Looking costs less than writing: a used page shows in its first bytes, a page that was only read is
- * the same 4 KiB of zeros for all of them, and one that is not there costs a fault less.
+ * Looking costs less than writing: a used page shows in its first bytes, and a page that was only read is the
+ * same 4 KiB of zeros for all of them. One that is not there costs a fault, and memory too where the kernel has no
+ * such page; so the kernel is asked first whether many are away, as long as the answer is worth it.
  */
 #ifndef HHI_HEAP_CLEAR_H
 #define HHI_HEAP_CLEAR_H

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/bits.h"
 #include "heap/heap.h"
 #include "os/os.h"
 #include "support/core.h"
@@ -154,6 +155,51 @@ pages_never_used_stay_away(void **state)
     assert_int_equal(pages_there(room, 4 << 20), 0); // the two were given back with the others
 }
 
+static unsigned asked;
+
+static int
+resident_counted(void *address, size_t size_bytes, unsigned char *pages)
+{
+    asked++;
+    return kernel.resident(address, size_bytes, pages);
+}
+
+static void
+a_buffer_used_at_both_ends_is_not_read(void **state)
+{
+    (void)state;
+    for (size_t size_bytes = 32 << 10; size_bytes < (256 << 10); size_bytes += 9 * 1024) {
+        // Some were used whole before: it is asked all the same, in time.
+        for (int block = 0; block < 8; block++) {
+            memset(room, 1, size_bytes);
+            hhi_clear(room, size_bytes);
+        }
+        unsigned there = 0;
+        for (int block = 0; block < 66; block++) {
+            hhi_os_purge(room, ROOM);
+            room[0] = room[size_bytes - 1] = 1;
+            hhi_clear(room, size_bytes);
+            assert_true(is_zero(room, PAGE) && room[size_bytes - 1] == 0);
+            there = pages_there(room, hh_align_up(size_bytes, PAGE));
+        }
+        assert_true(there <= 3);
+    }
+}
+
+static void
+buffers_used_whole_are_seldom_asked_about(void **state)
+{
+    (void)state;
+    hhi_os.resident = resident_counted;
+    asked = 0;
+    for (int block = 0; block < 1280; block++) {
+        memset(room, 1, 64 << 10);
+        hhi_clear(room, 64 << 10);
+        assert_true(is_zero(room, 64 << 10));
+    }
+    assert_true(asked >= 1280 / 64 - 1 && asked <= 1280 / 64 + 5);
+}
+
 static void
 pages_that_were_only_read_are_not_written(void **state)
 {
@@ -191,6 +237,9 @@ main(void)
         cmocka_unit_test_setup_teardown(pages_that_only_seem_to_be_away_are_cleared_too, room_map,
                                         room_end),
         cmocka_unit_test_setup_teardown(pages_never_used_stay_away, room_map, room_end),
+        cmocka_unit_test_setup_teardown(a_buffer_used_at_both_ends_is_not_read, room_map, room_end),
+        cmocka_unit_test_setup_teardown(buffers_used_whole_are_seldom_asked_about, room_map,
+                                        room_end),
         cmocka_unit_test_setup_teardown(pages_that_were_only_read_are_not_written, room_map,
                                         room_end),
         cmocka_unit_test(a_large_zeroed_block_that_is_hardly_used_stays_small),
