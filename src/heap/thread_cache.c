@@ -288,13 +288,11 @@ cache_take_arrived(struct hhi_cache *cache, unsigned class_index, unsigned level
     return NULL;
 }
 
-// Collect in a slab in use what other threads have freed there, if there may be enough. False: not done.
-static bool
-slab_look_back(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collected)
+HH_NOINLINE static bool
+slab_look_back_slow(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collected)
 {
-    // relaxed (both): a first look; fixed while carved.
-    if (hh_likely(hh_load_relaxed(&slab->notice) == 0) ||
-        slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
+    // relaxed: fixed while carved.
+    if (slab->init * hh_load_relaxed(&slab->block_bytes) < LOOK_BACK_BYTES ||
         !hhi_inbox_take_slab(cache, slab))
         return false;
     if (hh_unlikely(!hhi_lent_take_back(slab, HHI_LEVEL_TASK))) {
@@ -303,6 +301,15 @@ slab_look_back(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collect
     }
     *collected = slab_collect_guarded(cache, slab);
     return true;
+}
+
+// Collect in a slab in use what other threads have freed there, if there may be enough. False: not done.
+static inline bool
+slab_look_back(struct hhi_cache *cache, struct hhi_slab *slab, uint32_t *collected)
+{
+    // relaxed: a first look.
+    return hh_unlikely(hh_load_relaxed(&slab->notice) != 0) &&
+           slab_look_back_slow(cache, slab, collected);
 }
 
 /*
