@@ -602,25 +602,6 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     return hh_align_up(roomy_bytes, doubling_bytes / 4);
 }
 
-// A run with room to grow, by one try; *level: the tries that are left for one without.
-static void *
-roomy_take(struct hh_heap *heap, size_t roomy_bytes, unsigned *level)
-{
-    bool fresh;
-    struct hhi_tries tries = {0};
-    unsigned once = hhi_level_try(*level, HHI_TRY_LAST);
-    void *moved = hhi_heap_try_large(heap, roomy_bytes, 1, once, &tries, &fresh);
-    if (moved != NULL || tries.calls == 0)
-        return moved;
-    if (hhi_limit_retry(*level, 0, &tries)) {
-        *level = once;
-    } else {
-        *level = hhi_level_try(*level, HHI_TRY_AT_HAND);
-        hhi_run_release_unused();
-    }
-    return NULL;
-}
-
 /*
  * A block to move to. One that is large already is likely to grow on, and has room behind it as a
  * run; it takes whole granules, of the quarter only those, so that its size can be told (free_sized).
@@ -637,7 +618,7 @@ move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned le
             roomy_bytes = size_bytes;
         moved = kept_take(heap, roomy_bytes);
         if (moved == NULL && (roomy_bytes > size_bytes || size_bytes <= hhi_slab_limit_bytes))
-            moved = roomy_take(heap, roomy_bytes, &level);
+            moved = hhi_heap_try_large_first(heap, roomy_bytes, &level);
     } else if (size_bytes > old_bytes && size_bytes > GROW_EARLY_BYTES &&
                (moved = early_take(heap, size_bytes, level)) != NULL) {
         return moved;

@@ -274,6 +274,24 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
     return block;
 }
 
+void *
+hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned *level)
+{
+    bool zeroed;
+    struct hhi_tries tries = {0};
+    unsigned once = hhi_level_try(*level, HHI_TRY_LAST);
+    void *block = hhi_heap_try_large(heap, size_bytes, 1, once, &tries, &zeroed);
+    if (block != NULL || tries.calls == 0)
+        return block;
+    if (hhi_limit_retry(*level, 0, &tries)) {
+        *level = once;
+    } else {
+        *level = hhi_level_try(*level, HHI_TRY_AT_HAND);
+        hhi_run_release_unused();
+    }
+    return NULL;
+}
+
 // One try to grow a run that had old_bytes. As hhi_heap_extend_large.
 static int
 run_extend(struct hh_heap *heap, struct hhi_slab *slab, size_t old_bytes, size_t new_bytes,

@@ -657,18 +657,17 @@ bin_fill_carved(struct hhi_cache *cache, unsigned class_index)
 /*
  * The first block of a class above 32 KiB is a run of its own: few programs go on to a second, and a slab
  * of 2 MiB puts all later slabs behind it, where their records are in another page. At most twice as
- * large as what is asked for (free_sized). NULL: refused, or not the first.
+ * large as what is asked for (free_sized). NULL: refused, or not the first; *level: the tries that are left.
  */
 static void *
-cache_take_run(struct hhi_cache *cache, unsigned class_index, unsigned level)
+cache_take_run(struct hhi_cache *cache, unsigned class_index, unsigned *level)
 {
-    bool zeroed;
     uint8_t *use = &cache->shared_use[class_index];
     uint32_t block_bytes = hhi_class_bytes(class_index);
     if (block_bytes <= HHI_STEPS_BYTES || *use != 0)
         return NULL;
     *use = 1;
-    void *block = hhi_heap_alloc_large(cache->heap, block_bytes, 1, level, &zeroed);
+    void *block = hhi_heap_try_large_first(cache->heap, block_bytes, level);
     if (block != NULL)
         hhi_growth_check(cache);
     return block;
@@ -691,7 +690,7 @@ cache_take_coarse(struct hhi_cache *cache, unsigned class_index, unsigned level)
     }
     if (hhi_guest_enter(cache, class_index))
         return bin_take(&cache->bins[class_index]);
-    void *block = cache_take_run(cache, class_index, level);
+    void *block = cache_take_run(cache, class_index, &level);
     if (block != NULL)
         return block;
     if (coarse == class_index || *use >= hhi_class_coarse_blocks(class_index)) {
