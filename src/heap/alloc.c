@@ -545,15 +545,13 @@ resize_early(struct hh_heap *heap, struct hhi_slab *slab, size_t size_bytes)
     int result = -ENOENT;
     hhi_lock_enter(&heap->lock);
     if (hhi_slab_large_end(slab, heap)) {
-        if (!hhi_large_is_early(slab)) {
-            // Another block by now.
-        } else if (early_bytes(size_bytes) == HHI_GRANULE_BYTES) {
-            hhi_large_early_end(heap, slab);
+        if (hhi_large_is_early(slab)) { // else it is another block by now
             result = 0;
-        } else {
-            // relaxed: published by the mark.
-            hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
-            result = 0;
+            if (early_bytes(size_bytes) == HHI_GRANULE_BYTES)
+                hhi_large_early_end(heap, slab);
+            else
+                // relaxed: published by the mark.
+                hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
         }
         hhi_slab_large_begin(slab, heap);
     }
@@ -618,7 +616,7 @@ move_take(struct hh_heap *heap, size_t old_bytes, size_t size_bytes, unsigned le
             roomy_bytes = size_bytes;
         moved = kept_take(heap, roomy_bytes);
         if (moved == NULL && (roomy_bytes > size_bytes || size_bytes <= hhi_slab_limit_bytes))
-            moved = hhi_heap_try_large_first(heap, roomy_bytes, &level);
+            moved = hhi_heap_try_large_first(heap, roomy_bytes, HHI_TRY_LAST, &level);
     } else if (size_bytes > old_bytes && size_bytes > GROW_EARLY_BYTES &&
                (moved = early_take(heap, size_bytes, level)) != NULL) {
         return moved;

@@ -275,16 +275,18 @@ hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_b
 }
 
 void *
-hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned *level)
+hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned tries_once,
+                         unsigned *level)
 {
     bool zeroed;
     struct hhi_tries tries = {0};
-    unsigned once = hhi_level_try(*level, HHI_TRY_LAST);
+    unsigned once =
+        hhi_level_tries(*level) == HHI_TRY_ALL ? hhi_level_try(*level, tries_once) : *level;
     void *block = hhi_heap_try_large(heap, size_bytes, 1, once, &tries, &zeroed);
     if (block != NULL || tries.calls == 0)
         return block;
     if (hhi_limit_retry(*level, 0, &tries)) {
-        *level = once;
+        *level = hhi_level_try(*level, HHI_TRY_LAST);
     } else {
         *level = hhi_level_try(*level, HHI_TRY_AT_HAND);
         hhi_run_release_unused();

@@ -13,9 +13,10 @@
 // granule's, or one that may not be of a slab. NULL: refused. *zeroed: the block reads as zero.
 void *hhi_heap_alloc_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                            unsigned level, bool *zeroed);
-// The same by one try, of a request that goes on with something else if it is refused; *level: the tries that are
-// left for that. Both together make few calls (docs/adr/0033).
-void *hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned *level);
+// The same by one try (HHI_TRY_ONCE or HHI_TRY_LAST, or as the level says), of a request that goes on with something
+// else if it is refused; *level: the tries that are left for that. Both together make few calls (docs/adr/0033).
+void *hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned tries_once,
+                               unsigned *level);
 // The same as part of a request that goes on if it is refused: what was reserved for it stays.
 void *hhi_heap_try_large(struct hh_heap *heap, size_t size_bytes, size_t alignment_bytes,
                          unsigned level, struct hhi_tries *tries, bool *zeroed);

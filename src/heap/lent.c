@@ -47,7 +47,7 @@ hhi_lent_make(struct hhi_cache *cache)
     // the token back, so before the slab was taken [SL-4]: this is not an older one.
     uint64_t taken_epoch = hh_load_relaxed(&hhi_guard_epoch);
     bool all = hhi_guard_advance() > taken_epoch;
-    for (struct hhi_slab *slab = freed; all && slab != NULL; slab = slab->inbox_next)
+    for (struct hhi_slab *slab = freed; all && slab != NULL; slab = hhi_slab_inbox_next(slab))
         all = lent_make_one(slab);
     hhi_inbox_put_cold(cache, freed, all);
 }

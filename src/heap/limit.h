@@ -63,7 +63,8 @@ enum { HHI_LEVEL_TASK = 0, HHI_LEVEL_DOMAIN = 1, HHI_LEVEL_PROCESS = 2 };
  */
 enum {
     HHI_TRY_ALL = 0,            // as the level allows
-    HHI_TRY_LAST = 0x5A5A00,    // once, for what is needed only, without purging
+    HHI_TRY_ONCE = 0x5A5900,    // once, without purging
+    HHI_TRY_LAST = 0x5A5A00,    // the same, for what is needed only
     HHI_TRY_AT_HAND = 0x5A5B00, // once, for memory that neither the kernel nor a purge has to give
 };
 
@@ -71,7 +72,8 @@ static inline unsigned
 hhi_level_tries(unsigned level)
 {
     unsigned tries = level & ~3u;
-    return tries == HHI_TRY_LAST || tries == HHI_TRY_AT_HAND ? tries : HHI_TRY_ALL;
+    return tries >= HHI_TRY_ONCE && tries <= HHI_TRY_AT_HAND && tries % 0x100 == 0 ? tries
+                                                                                   : HHI_TRY_ALL;
 }
 
 // A level as a host passes it, any number.

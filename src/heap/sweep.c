@@ -195,14 +195,20 @@ kept_is_due(void *arg, struct hhi_slab *slab)
     return false;
 }
 
-static void
-pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
+// A heap's caches: they leave the list only when their heap ends, which the sweep lock excludes.
+static struct hhi_cache *
+heap_caches(struct hh_heap *heap)
 {
-    // Caches leave the list only when their heap ends, which the sweep lock excludes.
     hhi_lock_enter(&heap->lock);
     struct hhi_cache *cache = heap->caches;
     hhi_lock_leave(&heap->lock);
-    for (; cache != NULL; cache = cache->next_of_heap) {
+    return cache;
+}
+
+static void
+pass_heap_caches(struct sweep_pass *pass, struct hh_heap *heap)
+{
+    for (struct hhi_cache *cache = heap_caches(heap); cache != NULL; cache = cache->next_of_heap) {
         // Who mends a record tells lost slabs from those that it finds in inbox and slots.
         // relaxed: fixed once made.
         if (!hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
@@ -333,10 +339,7 @@ sweep_free_runs(void)
 static void
 heap_release_kept(struct hh_heap *heap)
 {
-    hhi_lock_enter(&heap->lock);
-    struct hhi_cache *cache = heap->caches;
-    hhi_lock_leave(&heap->lock);
-    for (; cache != NULL; cache = cache->next_of_heap)
+    for (struct hhi_cache *cache = heap_caches(heap); cache != NULL; cache = cache->next_of_heap)
         // relaxed: fixed once made. See pass_heap_caches.
         if (hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
             hhi_kept_release(cache, NULL, NULL);
@@ -347,10 +350,7 @@ heap_release_kept(struct hh_heap *heap)
 static void
 heap_lend_freed(struct hh_heap *heap)
 {
-    hhi_lock_enter(&heap->lock);
-    struct hhi_cache *cache = heap->caches;
-    hhi_lock_leave(&heap->lock);
-    for (; cache != NULL; cache = cache->next_of_heap)
+    for (struct hhi_cache *cache = heap_caches(heap); cache != NULL; cache = cache->next_of_heap)
         // relaxed: fixed once made. See pass_heap_caches.
         if (hhi_thread_is_mended(hh_load_relaxed(&cache->thread)))
             hhi_lent_make(cache);

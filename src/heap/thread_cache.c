@@ -667,7 +667,7 @@ cache_take_run(struct hhi_cache *cache, unsigned class_index, unsigned *level)
     if (block_bytes <= HHI_STEPS_BYTES || *use != 0)
         return NULL;
     *use = 1;
-    void *block = hhi_heap_try_large_first(cache->heap, block_bytes, level);
+    void *block = hhi_heap_try_large_first(cache->heap, block_bytes, HHI_TRY_ONCE, level);
     if (block != NULL)
         hhi_growth_check(cache);
     return block;

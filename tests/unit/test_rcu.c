@@ -235,7 +235,7 @@ a_record_that_a_vanished_thread_had_only_counted_is_not_waited_for(void **state)
 {
     (void)state;
 #if HH_TSAN
-    skip(); // as above
+    skip(); // the sanitizer allows no thread in the child of a process with threads
 #endif
     // relaxed: no other thread retires anything. As if one did, and came no farther.
     hh_fetch_add_relaxed(&pool.retired_count, 1);
