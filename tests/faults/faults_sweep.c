@@ -12,6 +12,7 @@
  */
 #include <dirent.h>
 #include <hostheap/host_memory.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -647,17 +648,26 @@ heap_count(void)
     return stats.heaps;
 }
 
+/*
+ * In a nap, or in its bed: sem_wait asks for FUTEX_WAIT_BITSET. Other calls of futex are those of locks, whom
+ * a thread waits for while it loads the library; one that was woken and has not run yet shows its call as well.
+ */
 static bool
 thread_sleeps(const char *thread)
 {
-    char path[300], text[32] = "";
+    char path[300], text[64] = "";
     snprintf(path, sizeof path, "/proc/self/task/%s/syscall", thread);
     FILE *file = fopen(path, "r");
     if (file == NULL)
         return errno != ENOENT; // a kernel without the file
     bool read = fgets(text, sizeof text, file) != NULL;
     fclose(file);
-    return read && (atol(text) == SYS_clock_nanosleep || atol(text) == SYS_futex);
+    long number;
+    unsigned long operation = 0;
+    if (!read || sscanf(text, "%ld %*x %lx", &number, &operation) < 1)
+        return false; // it runs
+    return number == SYS_clock_nanosleep ||
+           (number == SYS_futex && (operation & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET);
 }
 
 // The manager's thread loads liburcu, and libc keeps blocks for that: wait until it has nothing to do.
