@@ -4,7 +4,7 @@
 
 # Each memory call of the library fails once, and from there on. The long form, on a tree with the drop-in:
 # scripts/long faults.
-hh_preload_test(faults/faults_sweep.c support/fault.c TIMEOUT 120
+hh_preload_test(faults/faults_sweep.c support/fault.c support/settle.c TIMEOUT 120
     ENV "HOSTHEAP_OPTIONS=background:off")
 if(HOSTHEAP_DROPIN)
     # Small regions, and memory given back at once: other calls, and more of them.
@@ -45,7 +45,7 @@ endif()
 
 # liburcu must not be asked for what it ends the process without.
 function(hh_reclaimer_test name library)
-    hh_start_program(faults_${name} faults/faults_reclaimer.c)
+    hh_start_program(faults_${name} faults/faults_reclaimer.c support/settle.c)
     target_link_libraries(faults_${name} PRIVATE ${library})
     add_test(NAME faults.${name} COMMAND faults_${name})
     hh_test_properties(faults.${name} TIMEOUT 240)

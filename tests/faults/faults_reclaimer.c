@@ -8,7 +8,6 @@
  * Each run is a child process of its own. Linked with the library, or with the drop-in, which loads liburcu
  * for the reclaimer: there with the argument "nokeys", too.
  */
-#include <dirent.h>
 #include <hostheap/host_memory.h>
 #include <hostheap/hostheap.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "faults/start.h"
+#include "support/settle.h"
 
 enum {
     CHILD_SECONDS = 60,
@@ -48,36 +48,6 @@ limit_address_space(rlim_t bytes)
     start_check(getrlimit(RLIMIT_AS, &limit) == 0);
     limit.rlim_cur = bytes;
     start_check(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
-// Whether a thread sleeps, or is no more.
-static bool
-thread_sleeps(const char *thread)
-{
-    char path[300], text[32] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", thread);
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return true;
-    bool read = fgets(text, sizeof text, file) != NULL;
-    fclose(file);
-    return !read || atol(text) == SYS_clock_nanosleep || atol(text) == SYS_futex;
-}
-
-static void
-others_settle(void)
-{
-    char own[32];
-    snprintf(own, sizeof own, "%ld", (long)gettid());
-    for (bool settled = false; !settled; usleep(500)) {
-        settled = true;
-        DIR *threads = opendir("/proc/self/task");
-        start_check(threads != NULL);
-        for (struct dirent *entry; (entry = readdir(threads)) != NULL;)
-            settled = settled && (entry->d_name[0] == '.' || strcmp(entry->d_name, own) == 0 ||
-                                  thread_sleeps(entry->d_name));
-        closedir(threads);
-    }
 }
 
 static void
@@ -138,7 +108,7 @@ without_keys(void)
     while (count < 2048 && pthread_key_create(&keys[count], NULL) == 0)
         count++;
     start_check(hh_get_memory_manager(&manager) == S_OK);
-    others_settle();
+    settle_reclaimer();
     ranges_churn();
     for (unsigned i = 0; i < count; i++)
         start_check(pthread_key_delete(keys[i]) == 0);

@@ -10,9 +10,7 @@
  * without it a sample of the calls, and ENOMEM. HOSTHEAP_SWEEP_CALLS=any: a refusal may cost any number of
  * calls, as in the checked library, where what rests is given up first. Arguments: workloads to run (all).
  */
-#include <dirent.h>
 #include <hostheap/host_memory.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +22,7 @@
 
 #include "support/fault.h"
 #include "support/plain.h"
+#include "support/settle.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -648,51 +647,13 @@ heap_count(void)
     return stats.heaps;
 }
 
-/*
- * In a nap, or in its bed: sem_wait asks for FUTEX_WAIT_BITSET. Other calls of futex are those of locks, whom
- * a thread waits for while it loads the library; one that was woken and has not run yet shows its call as well.
- */
-static bool
-thread_sleeps(const char *thread)
-{
-    char path[300], text[64] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", thread);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return errno != ENOENT; // a kernel without the file
-    bool read = fgets(text, sizeof text, file) != NULL;
-    fclose(file);
-    long number;
-    unsigned long operation = 0;
-    if (!read || sscanf(text, "%ld %*x %lx", &number, &operation) < 1)
-        return false; // it runs
-    return number == SYS_clock_nanosleep ||
-           (number == SYS_futex && (operation & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET);
-}
-
-// The manager's thread loads liburcu, and libc keeps blocks for that: wait until it has nothing to do.
-static void
-others_settle(void)
-{
-    char own[32];
-    snprintf(own, sizeof own, "%ld", (long)gettid());
-    for (bool settled = false; !settled; usleep(1000)) {
-        settled = true;
-        DIR *threads = opendir("/proc/self/task");
-        check(threads != NULL);
-        for (struct dirent *entry; (entry = readdir(threads)) != NULL;)
-            settled = settled && (entry->d_name[0] == '.' || strcmp(entry->d_name, own) == 0 ||
-                                  thread_sleeps(entry->d_name));
-        closedir(threads);
-    }
-}
-
 static int
 run_child(const struct workload *workload, const struct fault_plan *plan, unsigned seen[])
 {
     void *symbol = dlsym(RTLD_DEFAULT, "hh_trim");
     manager();
-    others_settle();
+    // It loads liburcu, and libc keeps blocks for that.
+    settle_reclaimer();
     size_t blocks = census(), heaps = heap_count();
     if (!fault_install(symbol))
         return SKIPPED;
