@@ -5,6 +5,7 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -24,6 +25,16 @@ enum {
 };
 // Asks about blocks below ASK_FROM_BYTES, and blocks not asked about, since pages were absent the last time.
 static _Atomic uint32_t useless_asks;
+
+#if defined(__x86_64__)
+enum {
+    KEPT_AVX = 6,                    // of XCR0
+    LOOKS_BEFORE = 256,              // pages looked at before the processor is asked what it has
+    LOOKS_NARROW = LOOKS_BEFORE + 1, // it has not
+    LOOKS_WIDE,
+};
+static _Atomic uint32_t looks_narrow; // pages so far, or what was found
+#endif
 
 // As wide as every processor of the kind has it.
 typedef uint64_t clear_vector __attribute__((vector_size(16), may_alias));
@@ -70,12 +81,41 @@ zeros_length_wide(const char *at, size_t size_bytes)
     return length;
 }
 
+// Whether there is AVX2, and the system keeps its registers.
+static bool
+processor_is_wide(void)
+{
+    unsigned a, b, c, d, kept_low, kept_high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0)
+        return false;
+    __asm__("xgetbv" : "=a"(kept_low), "=d"(kept_high) : "c"(0));
+    return (kept_low & KEPT_AVX) == KEPT_AVX && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (b & bit_AVX2) != 0;
+}
+
+/*
+ * Asked for late. Each question of the processor goes to the host of a virtual machine, and
+ * __builtin_cpu_supports asks them all when a process starts, which took 80 us of it.
+ */
+static bool
+look_is_wide(void)
+{
+    // relaxed (all): who asks twice gets the same answer.
+    uint32_t looks = hh_load_relaxed(&looks_narrow);
+    if (looks == LOOKS_BEFORE)
+        looks = processor_is_wide() ? LOOKS_WIDE : LOOKS_NARROW;
+    else if (looks < LOOKS_BEFORE)
+        looks++;
+    else
+        return looks == LOOKS_WIDE;
+    hh_store_relaxed(&looks_narrow, looks);
+    return looks == LOOKS_WIDE;
+}
+
 static size_t
 zeros_length(const char *at, size_t size_bytes)
 {
-    // False before the library's constructors have run, which costs time only.
-    return __builtin_cpu_supports("avx2") ? zeros_length_wide(at, size_bytes)
-                                          : zeros_length_narrow(at, size_bytes);
+    return look_is_wide() ? zeros_length_wide(at, size_bytes) : zeros_length_narrow(at, size_bytes);
 }
 
 #else

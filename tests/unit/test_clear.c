@@ -1,19 +1,6 @@
 // SPDX-License-Identifier: MIT
 // tests/unit/test_clear.c - used memory reads as zero afterwards, and what was not used stays away.
-#include "base/bits.h"
-
 // The source itself, so that both ways to look for zeros run on one processor.
-static int
-processor_is_wide(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2");
-#else
-    return 0;
-#endif
-}
-static int is_wide;
-#define __builtin_cpu_supports(feature) is_wide
 #include "heap/clear.c"
 
 #include <errno.h>
@@ -32,7 +19,6 @@ static int
 room_map(void **state)
 {
     (void)state;
-    is_wide = processor_is_wide();
     kernel = hhi_os;
     intptr_t at = hhi_os_map_private(ROOM);
     assert_true(at > 0);
@@ -141,25 +127,36 @@ a_block_of_any_size_and_place_reads_as_zero_and_nothing_beside_it_changes(void *
 }
 
 static void
+each_byte_counts(void)
+{
+    size_t size_bytes = 16 * STRIDE_BYTES;
+    assert_int_equal(zeros_length(room, size_bytes), size_bytes);
+    for (size_t at = 0; at < size_bytes; at++) {
+        room[at] = (char)0x80;
+        assert_int_equal(zeros_length(room, size_bytes), hh_align_down(at, STRIDE_BYTES));
+        // From any 16 bytes on, and never beyond the end.
+        size_t length = size_bytes - 2 * STRIDE_BYTES;
+        bool inside = at >= 16 && at < 16 + length;
+        assert_int_equal(zeros_length(room + 16, length + STRIDE_BYTES - 1),
+                         inside ? hh_align_down(at - 16, STRIDE_BYTES) : length);
+        room[at] = 0;
+    }
+}
+
+static void
 each_byte_counts_on_any_processor(void **state)
 {
     (void)state;
-    size_t size_bytes = 16 * STRIDE_BYTES;
-    for (is_wide = processor_is_wide(); is_wide >= 0; is_wide--) {
-        assert_int_equal(zeros_length(room, size_bytes), size_bytes);
-        for (size_t at = 0; at < size_bytes; at++) {
-            room[at] = (char)0x80;
-            assert_int_equal(zeros_length(room, size_bytes), hh_align_down(at, STRIDE_BYTES));
-            // From any 16 bytes on, and never beyond the end.
-            size_t length = size_bytes - 2 * STRIDE_BYTES;
-            bool inside = at >= 16 && at < 16 + length;
-            assert_int_equal(zeros_length(room + 16, length + STRIDE_BYTES - 1),
-                             inside ? hh_align_down(at - 16, STRIDE_BYTES) : length);
-            room[at] = 0;
-        }
-    }
-    is_wide = 0;
+#if defined(__x86_64__)
+    looks_narrow = LOOKS_NARROW;
+    each_byte_counts();
     clear_everywhere();
+    looks_narrow = LOOKS_BEFORE;
+    each_byte_counts();
+    assert_int_equal(looks_narrow, processor_is_wide() ? LOOKS_WIDE : LOOKS_NARROW);
+    looks_narrow = 0;
+#endif
+    each_byte_counts();
 }
 
 static void
