@@ -144,6 +144,7 @@ account_run(size_t size_bytes, uint32_t clean_granules)
     hhi_limit_discharge(size_bytes - clean_bytes);
     if (clean_bytes != 0)
         hhi_growth_count(clean_bytes);
+    hhi_limit_refill_reserve();
 }
 
 // A second try comes after memory was given back, and asks for no more than it needs.

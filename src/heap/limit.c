@@ -191,10 +191,8 @@ limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 bool
 hhi_budget_charge(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 {
-    if (hh_unlikely(!limit_count_both(heap_budget, bytes, limit_known_level(level), 0)))
-        return limit_charge_slow(heap_budget, bytes, level);
-    hhi_limit_refill_reserve();
-    return true;
+    return hh_likely(limit_count_both(heap_budget, bytes, limit_known_level(level), 0)) ||
+           limit_charge_slow(heap_budget, bytes, level);
 }
 
 void

@@ -161,7 +161,8 @@ bool hhi_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries);
 void hhi_limit_prepare_reserve(void);
 // Unmap it, and want it back later. False if it is not there.
 bool hhi_limit_release_reserve(void);
-// Map it again if it is wanted, gone, and the time has come. One load when there is nothing to do.
+// Map it again if it is wanted, gone, and the time has come. One load when there is nothing to do. After a
+// request was served, not before: one that is refused would make a call more (docs/adr/0033).
 void hhi_limit_refill_reserve(void);
 
 // What this module asks of the system, replaceable by tests.

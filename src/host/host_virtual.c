@@ -107,10 +107,12 @@ alloc_reserve(uintptr_t address, size_t size_bytes, bool commit, uint32_t protec
     do {
         status = hhi_region_reserve(address, size_bytes, protection, commit, &base, &tries);
     } while (alloc_try_again(status, level, attempt++, &tries));
-    if (status == HHI_VM_OK)
+    if (status == HHI_VM_OK) {
         *result = (void *)base;
-    else if (commit)
+        hhi_limit_refill_reserve();
+    } else if (commit) {
         hhi_limit_discharge(charge_bytes);
+    }
     return alloc_result(status);
 }
 
@@ -144,10 +146,12 @@ alloc_commit(uintptr_t address, size_t size_bytes, uint32_t protection, uint32_t
             break;
         }
     }
-    if (status == HHI_VM_OK)
+    if (status == HHI_VM_OK) {
         *result = (void *)first;
-    else if (charged_bytes != 0)
+        hhi_limit_refill_reserve();
+    } else if (charged_bytes != 0) {
         hhi_limit_discharge(charged_bytes);
+    }
     return alloc_result(status);
 }
 

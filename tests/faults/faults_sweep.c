@@ -42,8 +42,7 @@ static const struct {
     unsigned calls_most;
 } requests[REQUESTS] = {
     {"heaps", 4},
-    {"VirtualAlloc, anywhere",
-     4 + 1}, // one more 100 ms after the reserve was given up (docs/adr/0033)
+    {"VirtualAlloc, anywhere", 4},
     {"other calls on virtual memory", 4},
     {"process-critical", 4 * 4 + 3}, // tried up to six times
 };

@@ -535,6 +535,95 @@ at_the_map_limit_changes_fail_whole_and_decommits_succeed(void **state)
     assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
 }
 
+// ---- The process's reserve ----
+
+static struct {
+    unsigned maps;
+    uint64_t now_ms;
+} reserve;
+
+static void *
+reserve_map(size_t size_bytes)
+{
+    static char place;
+    (void)size_bytes;
+    reserve.maps++;
+    return &place;
+}
+
+static void
+reserve_unmap(void *address, size_t size_bytes)
+{
+    (void)address, (void)size_bytes;
+}
+
+static void
+reserve_wait(unsigned ms)
+{
+    reserve.now_ms += ms;
+}
+
+static uint64_t
+reserve_now_ms(void)
+{
+    return reserve.now_ms;
+}
+
+static hh_hresult
+ask_reserve(void)
+{
+    return do_alloc(0, G, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &base);
+}
+
+static hh_hresult
+ask_commit(void)
+{
+    return do_alloc(base, G, MEM_COMMIT, PAGE_READWRITE, NULL);
+}
+
+static hh_hresult
+ask_block(void)
+{
+    return hh_heap_alloc(hh_heap_default(), 3 << 20) != NULL ? S_OK : E_OUTOFMEMORY;
+}
+
+// A request that is refused makes no call for it.
+static void
+the_reserve_comes_back_after_a_request_that_was_served(void **state)
+{
+    static const struct hhi_limit_system system = {reserve_map, reserve_unmap, reserve_wait,
+                                                   reserve_now_ms};
+    static const struct {
+        hh_hresult (*ask)(void);
+        enum call refused;
+    } asks[] = {{ask_reserve, CALL_MAP}, {ask_commit, CALL_PROTECT}, {ask_block, CALL_PROTECT}};
+    (void)state;
+    hhi_limit_set_system(&system);
+    hhi_limit_prepare_reserve();
+    for (size_t i = 0; i < COUNT(asks); i++) {
+        if (asks[i].ask == ask_commit)
+            assert_int_equal(do_alloc(0, G, MEM_RESERVE, PAGE_READWRITE, &base), S_OK);
+        assert_true(hhi_limit_release_reserve());
+        reserve.maps = 0;
+        reserve.now_ms += HHI_LIMIT_REFILL_MS;
+        fault.call = asks[i].refused;
+        fault.error = ENOMEM;
+        fault.at = 1;
+        fault.for_ever = true;
+        fault.seen = 0;
+        assert_int_equal(asks[i].ask(), E_OUTOFMEMORY);
+        assert_true(fault.seen > 0);
+        assert_int_equal(reserve.maps, 0);
+        fault.at = 0;
+        assert_int_equal(asks[i].ask(), S_OK);
+        assert_int_equal(reserve.maps, 1);
+        if (asks[i].ask != ask_block)
+            assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
+    }
+    assert_true(hhi_limit_release_reserve());
+    hhi_limit_set_system(NULL);
+}
+
 static int
 install_faults(void **state)
 {
@@ -558,6 +647,7 @@ main(void)
         cmocka_unit_test(a_place_lost_to_another_thread_is_looked_for_again),
         cmocka_unit_test(a_query_in_the_middle_of_a_reserve_is_true),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
+        cmocka_unit_test(the_reserve_comes_back_after_a_request_that_was_served),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
     };
     return cmocka_run_group_tests(tests, install_faults, NULL);
