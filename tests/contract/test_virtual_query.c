@@ -454,7 +454,7 @@ a_foreign_page_in_the_last_granule_is_left_alone(void **state)
 
 // ---- The walk ----
 
-enum { WALK_SECONDS = 60, WALK_FAULTS = 3, MAPS_BYTES = 1 << 20 };
+enum { WALK_SECONDS = 60, FAULT_SECONDS = 10, MAPS_BYTES = 1 << 20 };
 
 // What is wrong with a step of the walk, or NULL.
 static const char *
@@ -505,21 +505,23 @@ maps_read(char *text)
 /*
  * Each answer is of its own moment, and another thread may map or unmap between two of them (liburcu's
  * does, when it starts). So only a walk counts during which the mappings stayed as they were; and a
- * fault must be there again, since they may have changed and changed back.
+ * fault must stay, since they may have changed and changed back, again and again.
  */
 static size_t
 walk_tiles(void)
 {
     static char before[MAPS_BYTES], after[MAPS_BYTES];
-    time_t deadline = time(NULL) + WALK_SECONDS;
-    for (int faults = 0; time(NULL) < deadline;) {
+    time_t deadline = time(NULL) + WALK_SECONDS, fault_end = 0;
+    while (time(NULL) < deadline) {
         size_t steps, length = maps_read(before);
         const char *fault = walk_once(&steps);
         if (maps_read(after) != length || memcmp(before, after, length) != 0)
             continue;
         if (fault == NULL)
             return steps;
-        if (++faults == WALK_FAULTS)
+        if (fault_end == 0)
+            fault_end = time(NULL) + FAULT_SECONDS;
+        if (time(NULL) >= fault_end)
             fail_msg("step %zu of the walk: %s", steps, fault);
     }
     fail_msg("the mappings changed during each walk");
