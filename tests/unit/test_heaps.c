@@ -148,7 +148,9 @@ growing_free(void *argument)
     for (int block = 0; block < GROWING_BLOCKS; block++) {
         assert_true(core_holds(growing->blocks[block], growing_size(block), (uint64_t)block));
         assert_int_equal(hhi_heap_free(growing->heap, growing->blocks[block]), 0);
-        assert_int_equal(hhi_heap_free(growing->heap, growing->blocks[block]), HH_BAD_NOT_LIVE);
+        // FOREIGN if it was the last of its slab, and the sweeper has retired that since.
+        int again = hhi_heap_free(growing->heap, growing->blocks[block]);
+        assert_true(again == HH_BAD_NOT_LIVE || again == HH_BAD_FOREIGN);
     }
 }
 
