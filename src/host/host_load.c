@@ -68,7 +68,7 @@ load_fork_parent(void)
 {
     hhi_notice_fork(HHI_FORK_PARENT);
     hhi_monitor_fork(HHI_FORK_PARENT);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_PARENT);
 }
 
 static void
@@ -76,7 +76,7 @@ load_fork_child(void)
 {
     hhi_notice_fork(HHI_FORK_CHILD);
     hhi_monitor_fork(HHI_FORK_CHILD);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_CHILD);
 }
 
 /*

@@ -116,10 +116,14 @@ enum hhi_fork_step {
     HHI_FORK_CHILD,  // as PARENT, and mend what lost threads left
 };
 
-// Before LOOK and after PARENT or CHILD; signals are blocked between them. Forks nest all the same:
-// two modules may be at it, and handlers of fork that are not ours may let signals in.
+/*
+ * Before LOOK and after PARENT or CHILD, which step tells; signals are blocked between them. Forks nest
+ * all the same: two modules may be at it, and handlers of fork that are not ours may let signals in.
+ * With threads libc's list of streams is locked between them too, before any lock of ours: libc locks
+ * it after our handlers, and who has it may wait for a stream whose user waits for one of our locks.
+ */
 void hhi_fork_begin(void);
-void hhi_fork_end(void);
+void hhi_fork_end(enum hhi_fork_step step);
 // Depth of the fork the calling thread is in, 0 for none.
 unsigned hhi_fork_depth(void);
 /*

@@ -11,14 +11,51 @@ enum {
     FORK_PATIENCE_MS = 2000,
 };
 
+// The lock of libc's list of streams, recursive. glibc exports it without a header; NULL elsewhere.
+static void streams_lock(void) __attribute__((weakref("_IO_list_lock")));
+static void streams_unlock(void) __attribute__((weakref("_IO_list_unlock")));
+static void streams_reset(void) __attribute__((weakref("_IO_list_resetlock")));
+static char libc_single_threaded __attribute__((weakref("__libc_single_threaded")));
+
 // The forks this thread is in: of an outer one and of handlers that interrupted it. Only threads
 // that fork get here, so it may be thread-local, which the hidden thread's data must not be.
 static HH_TLS_INITIAL_EXEC struct {
     unsigned depth;
     bool interrupted[HHI_LOCK_DEPTH_MOST + 1]; // by depth: the thread holds locks of its own
+    unsigned streams;                          // how many of them, inner ones, locked the list
     uint64_t signals;                          // blocked before the outermost fork
     uint64_t deadline_ms;                      // 0: not yet begun to wait
 } forks;
+
+/*
+ * libc locks the list only in a process with threads, so do we: in others a handler that interrupts
+ * libc while it takes that lock may fork. No patience here, since libc has none when it locks the list.
+ */
+static void
+streams_take(void)
+{
+    if (streams_lock == NULL || streams_unlock == NULL || streams_reset == NULL)
+        return;
+    bool alone = &libc_single_threaded != NULL && libc_single_threaded != 0;
+    if (alone && forks.streams == 0)
+        return;
+    streams_lock();
+    forks.streams++;
+}
+
+static void
+streams_leave(enum hhi_fork_step step)
+{
+    if (forks.streams == 0)
+        return;
+    if (step == HHI_FORK_CHILD) {
+        streams_reset(); // also for the outer forks
+        forks.streams = 0;
+    } else {
+        forks.streams--;
+        streams_unlock();
+    }
+}
 
 void
 hhi_fork_begin(void)
@@ -31,11 +68,13 @@ hhi_fork_begin(void)
     if (depth <= HHI_LOCK_DEPTH_MOST)
         forks.interrupted[depth] = depth > 1 && forks.interrupted[depth - 1];
     forks.deadline_ms = 0;
+    streams_take();
 }
 
 void
-hhi_fork_end(void)
+hhi_fork_end(enum hhi_fork_step step)
 {
+    streams_leave(step);
     // An inner one ends in the outer one, or in a handler, which restores them on its return.
     if (--forks.depth == 0)
         hhi_os_restore_signals(forks.signals);

@@ -117,7 +117,7 @@ static void
 trace_fork_parent(void)
 {
     hhi_lock_fork(&trace.lock, HHI_FORK_PARENT);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_PARENT);
 }
 
 // The file and what is in the buffer are the parent's.
@@ -128,7 +128,7 @@ trace_fork_child(void)
     trace.count = 0;
     hhi_kept_file_close(&trace.file);
     trace_stop();
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_CHILD);
 }
 
 __attribute__((constructor(101))) static void

@@ -137,7 +137,7 @@ fork_parent(void)
 {
     for (unsigned at = FORK_STEPS; at-- > 0;)
         fork_steps[at](HHI_FORK_PARENT);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_PARENT);
 }
 
 static void
@@ -149,7 +149,7 @@ fork_child(void)
     hhi_threads_fork_child(section_lost);
     for (unsigned at = FORK_STEPS; at-- > 0;)
         fork_steps[at](HHI_FORK_CHILD);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_CHILD);
 }
 
 bool

@@ -48,8 +48,9 @@ hhi_fork_begin(void)
 }
 
 static inline void
-hhi_fork_end(void)
+hhi_fork_end(enum hhi_fork_step step)
 {
+    (void)step;
 }
 
 static inline unsigned

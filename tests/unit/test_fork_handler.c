@@ -366,7 +366,7 @@ finish_outer_fork(void *argument)
 {
     (void)argument;
     hhi_limbo_fork(HHI_FORK_PARENT);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_PARENT);
     return hhi_fork_depth() == 0 ? works_afterwards() : 1;
 }
 
@@ -407,7 +407,7 @@ enter_first(void *argument)
     (void)argument;
     hhi_lock_fork(&knot.first, HHI_FORK_CHILD);
     hhi_lock_fork(&knot.second, HHI_FORK_CHILD);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_CHILD);
     hhi_lock_leave(&knot.second);
     hhi_lock_enter(&knot.first);
     return 0;
@@ -432,7 +432,7 @@ a_lock_of_a_lost_thread_that_waits_for_the_forking_one_is_broken(void **state)
     assert_true(ended == 64 + SIGILL || ended == 64 + SIGTRAP);
     hhi_lock_fork(&knot.second, HHI_FORK_PARENT);
     hhi_lock_fork(&knot.first, HHI_FORK_PARENT);
-    hhi_fork_end();
+    hhi_fork_end(HHI_FORK_PARENT);
     assert_true(hhi_lock_is_mine(&knot.second));
     hhi_lock_leave(&knot.second);
     assert_int_equal(pthread_join(thread, NULL), 0);

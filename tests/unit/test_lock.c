@@ -135,7 +135,7 @@ a_fork_takes_a_lock_and_both_sides_leave_it(void **state)
         hhi_lock_fork(&lock, HHI_FORK_TAKE);
         assert_false(hhi_lock_try_enter(&lock));
         hhi_lock_fork(&lock, ends[end]);
-        hhi_fork_end();
+        hhi_fork_end(ends[end]);
         assert_true(hhi_lock_try_enter(&lock));
     }
 }
@@ -156,7 +156,7 @@ forks_nested_too_deep_take_no_locks(void **state)
     assert_true(hhi_lock_is_mine(&lock));
     hhi_lock_leave(&lock);
     for (unsigned depth = 0; depth <= HHI_LOCK_DEPTH_MOST; depth++)
-        hhi_fork_end();
+        hhi_fork_end(HHI_FORK_PARENT);
     assert_int_equal(hhi_fork_depth(), 0);
 }
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/*
+ * fork while other threads use streams. libc locks the list of all streams in a fork; who has that lock
+ * may wait for a stream (fflush(NULL)) whose user allocates. So a fork that took the heap's locks first
+ * waited for itself. Both sides can use the list afterwards, from any thread. A hang is ended by a
+ * timer and fails the test.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "support/plain.h"
+
+enum { WRITERS = 3, FORKS = 60, SECONDS = 60, LARGE_BYTES = 200000 };
+
+static atomic_int stop;
+
+// Called with the stream locked: blocks too large for a cache, so the heap's locks are needed.
+static ssize_t
+write_and_allocate(void *cookie, const char *bytes, size_t size_bytes)
+{
+    (void)bytes;
+    for (int i = 0; i < 20; i++) {
+        void *block = malloc(LARGE_BYTES);
+        if (block == NULL)
+            return 0;
+        *(char *)block = 1;
+        atomic_fetch_add((atomic_uint *)cookie, 1);
+        free(block);
+    }
+    return (ssize_t)size_bytes;
+}
+
+static void *
+write_stream(void *argument)
+{
+    atomic_uint calls = 0;
+    FILE *stream = fopencookie(&calls, "w", (cookie_io_functions_t){.write = write_and_allocate});
+    check(stream != NULL);
+    while (!atomic_load(&stop))
+        check(fputc('x', stream) == 'x' && fflush(stream) == 0);
+    check(fclose(stream) == 0 && atomic_load(&calls) > 0);
+    return argument;
+}
+
+static void *
+flush_all(void *argument)
+{
+    while (!atomic_load(&stop)) {
+        check(fflush(NULL) == 0);
+        usleep(200); // libc's lock is not fair
+    }
+    return argument;
+}
+
+// Takes the lock of the list.
+static void *
+open_and_close(void *argument)
+{
+    for (int i = 0; i < 3; i++) {
+        FILE *stream = fopen("/dev/null", "w");
+        check(stream != NULL && fputs("text", stream) >= 0 && fclose(stream) == 0);
+    }
+    return argument;
+}
+
+// The thread that forked, then another: neither must find the lock taken.
+static void
+use_list(void)
+{
+    pthread_t other;
+    open_and_close(NULL);
+    check(pthread_create(&other, NULL, open_and_close, NULL) == 0);
+    check(pthread_join(other, NULL) == 0);
+}
+
+static void
+fork_once(void)
+{
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        alarm(SECONDS);
+        use_list();
+        child = fork(); // with what the first one has left
+        if (child == 0) {
+            use_list();
+            _exit(0);
+        }
+        int status;
+        check(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        _exit(0);
+    }
+    int status;
+    check(waitpid(child, &status, 0) == child && status == 0);
+}
+
+int
+main(void)
+{
+    pthread_t writers[WRITERS], flusher;
+    alarm(SECONDS);
+    fork_once(); // with one thread libc takes no lock
+    for (int i = 0; i < WRITERS; i++)
+        check(pthread_create(&writers[i], NULL, write_stream, NULL) == 0);
+    check(pthread_create(&flusher, NULL, flush_all, NULL) == 0);
+    for (int i = 0; i < FORKS; i++)
+        fork_once();
+    use_list();
+    atomic_store(&stop, 1);
+    for (int i = 0; i < WRITERS; i++)
+        check(pthread_join(writers[i], NULL) == 0);
+    check(pthread_join(flusher, NULL) == 0);
+    use_list();
+    return 0;
+}
