@@ -11,23 +11,24 @@
 
 #include "support/plain.h"
 
-enum { WRITERS = 3, FORKS = 60, SECONDS = 60, LARGE_BYTES = 200000 };
+enum { WRITERS = 3, FORKS = 60, SECONDS = 60, BLOCKS = 8, LARGE_BYTES = 70000 };
 
 static atomic_int stop;
 
-// Called with the stream locked: blocks too large for a cache, so the heap's locks are needed.
+// Called with the stream locked: blocks of sizes for which the heap's locks are needed.
 static ssize_t
 write_and_allocate(void *cookie, const char *bytes, size_t size_bytes)
 {
     (void)bytes;
-    for (int i = 0; i < 20; i++) {
-        void *block = malloc(LARGE_BYTES);
-        if (block == NULL)
-            return 0;
-        *(char *)block = 1;
+    void *blocks[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = malloc((size_t)LARGE_BYTES << i % 4);
+        check(blocks[i] != NULL);
+        *(char *)blocks[i] = 1;
         atomic_fetch_add((atomic_uint *)cookie, 1);
-        free(block);
     }
+    for (int i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
     return (ssize_t)size_bytes;
 }
 
