@@ -27,15 +27,17 @@ if(HOSTHEAP_SANITIZE)
     target_link_options(hostheap_flags INTERFACE -fsanitize=${HOSTHEAP_SANITIZE})
 endif()
 if(HOSTHEAP_COVERAGE)
-    # Counted by gcc; support/coverage.c keeps the counts of processes that do not end by exit().
-    # gcc's own fork forgets what the handlers of fork counted in the child.
+    # Counted by gcc; support/coverage.c keeps the counts of processes that do not end by exit(): an
+    # object file in every program and library, not an archive, whose wrappers would be taken from
+    # another part of the process. gcc's own fork forgets what the handlers of fork counted in the
+    # child.
     target_compile_options(hostheap_flags INTERFACE --coverage -fprofile-update=atomic
         -fprofile-abs-path -fno-builtin-fork)
     target_compile_definitions(hostheap_flags INTERFACE HH_COVERAGE)
-    add_library(hostheap_coverage STATIC ${PROJECT_SOURCE_DIR}/tests/support/coverage.c)
+    add_library(hostheap_coverage OBJECT ${PROJECT_SOURCE_DIR}/tests/support/coverage.c)
     target_compile_definitions(hostheap_coverage PRIVATE _GNU_SOURCE)
     set_target_properties(hostheap_coverage PROPERTIES POSITION_INDEPENDENT_CODE ON)
-    target_link_libraries(hostheap_flags INTERFACE hostheap_coverage)
+    target_link_libraries(hostheap_flags INTERFACE $<TARGET_OBJECTS:hostheap_coverage>)
     target_link_options(hostheap_flags INTERFACE --coverage
         -Wl,--wrap=_exit,--wrap=hhi_os_abort,--wrap=sigaction)
     set(CMAKE_ENABLE_EXPORTS ON)

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """run_reports.py LIBRARY PROGRAM GOLDEN [--update|--first-lines] - the texts of reports, word for word.
 
-PROGRAM lists its shapes of misuse and acts out the one it is given. Each must end it by abort, and
-the reports together must be GOLDEN: addresses, threads and the kernel's lines about mappings are
-replaced by words, frames outside of PROGRAM left out, everything else stands as it was printed.
+PROGRAM lists its shapes of misuse and acts out the one it is given. Each must end it by abort, or by
+the fault if the report is of one, and the reports together must be GOLDEN: addresses, threads and the
+kernel's lines about mappings are replaced by words, frames outside of PROGRAM left out, everything
+else stands as it was printed.
 
 --first-lines: of a program built otherwise than the one GOLDEN is of, with a library named "-": it is
 linked with its own. What it lists must be in GOLDEN, and each first line be the same.
@@ -12,11 +13,16 @@ linked with its own. What it lists must be in GOLDEN, and each first line be the
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 # Frames and the offsets in them change with every compiler; functions do not.
 FRAME = re.compile(r"^    0x[0-9a-f]+(?: (\S+)\+(0x[0-9a-f]+))?$")
+
+# The first line of a report of a fault.
+FAULT = re.compile(r"^hostheap: .*(read of|write to|access to) (guard page )?0x[0-9a-f]+ by thread \d+$",
+                   re.M)
 
 
 def function_at(program, offset):
@@ -65,7 +71,8 @@ def main():
     for name in names:
         run = subprocess.run([program, name], env=environment, capture_output=True, text=True,
                              timeout=60)
-        if run.returncode not in (-6, -11):
+        end = signal.SIGSEGV if FAULT.search(run.stderr) else signal.SIGABRT
+        if run.returncode != -end:
             print(f"{name}: ended with {run.returncode}\n{run.stderr}")
             failures += 1
         found += f"== {name}\n{plain(run.stderr, program)}"

@@ -12,16 +12,19 @@
 #include <stddef.h>
 #include <string.h>
 
+// Else a program that exports its functions lends its wrappers to a preloaded library.
+#define HIDDEN __attribute__((visibility("hidden")))
+
 enum { COVERAGE_PARTS = 16 };
 
 void __gcov_dump(void);
 void hh_coverage_part(void (*write_counts)(void));
 void __real__exit(int status) __attribute__((noreturn));
-void __wrap__exit(int status) __attribute__((noreturn));
+HIDDEN void __wrap__exit(int status) __attribute__((noreturn));
 void __real_hhi_os_abort(void) __attribute__((weak, noreturn));
-void __wrap_hhi_os_abort(void) __attribute__((noreturn));
+HIDDEN void __wrap_hhi_os_abort(void) __attribute__((noreturn));
 int __real_sigaction(int number, const struct sigaction *action, struct sigaction *previous);
-int __wrap_sigaction(int number, const struct sigaction *action, struct sigaction *previous);
+HIDDEN int __wrap_sigaction(int number, const struct sigaction *action, struct sigaction *previous);
 
 // Enter a part of the process; NULL: all of them write their counts.
 __attribute__((visibility("default"))) void
