@@ -38,7 +38,7 @@ if(HOSTHEAP_COVERAGE)
     target_compile_definitions(hostheap_coverage PRIVATE _GNU_SOURCE)
     set_target_properties(hostheap_coverage PROPERTIES POSITION_INDEPENDENT_CODE ON)
     target_link_libraries(hostheap_flags INTERFACE $<TARGET_OBJECTS:hostheap_coverage>)
-    target_link_options(hostheap_flags INTERFACE --coverage
+    target_link_options(hostheap_flags INTERFACE --coverage -Wl,--exclude-libs,libgcov.a
         -Wl,--wrap=_exit,--wrap=hhi_os_abort,--wrap=sigaction)
     set(CMAKE_ENABLE_EXPORTS ON)
 endif()

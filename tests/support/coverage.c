@@ -8,6 +8,7 @@
  * of this file has the list of these functions; the libraries' copies enter theirs.
  */
 #include <dlfcn.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -48,10 +49,30 @@ coverage_part(void (*write_counts)(void))
         part(write_counts);
 }
 
+static sigjmp_buf counts_lost;
+
+static void
+counts_give_up(int number)
+{
+    (void)number;
+    siglongjmp(counts_lost, 1);
+}
+
+// libgcov allocates and does not look whether it got anything: while the kernel refuses, its counts are lost.
+static void
+counts_write(void)
+{
+    struct sigaction give_up = {.sa_handler = counts_give_up, .sa_flags = SA_NODEFER}, before;
+    __real_sigaction(SIGSEGV, &give_up, &before);
+    if (sigsetjmp(counts_lost, 1) == 0)
+        __gcov_dump();
+    __real_sigaction(SIGSEGV, &before, NULL);
+}
+
 __attribute__((constructor)) static void
 coverage_start(void)
 {
-    coverage_part(__gcov_dump);
+    coverage_part(counts_write);
 }
 
 void
@@ -65,7 +86,7 @@ __wrap__exit(int status)
 void
 __wrap_hhi_os_abort(void)
 {
-    __gcov_dump();
+    counts_write();
     __real_hhi_os_abort();
 }
 
@@ -77,7 +98,7 @@ __wrap_sigaction(int number, const struct sigaction *action, struct sigaction *p
 {
     int result = __real_sigaction(number, action, previous);
     if (number == SIGSEGV && action != NULL && action->sa_handler == SIG_DFL) {
-        __gcov_dump();
+        counts_write();
         raise(SIGSEGV);
     }
     return result;
