@@ -4,8 +4,11 @@
  * or nothing, frees that never fail, zero after recommit. [16.4] [VA-1] [VA-6] [PR-3] [VF-4] [VF-5] [D30]
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "heap/limit.h"
@@ -28,6 +31,7 @@ static struct {
     int error;
     unsigned at; // the first call to fail, from 1; 0 = none
     bool for_ever;
+    bool half; // what fails has been done to the first half of the pages
     unsigned seen;
 } fault;
 
@@ -57,13 +61,31 @@ faulty_unmap(void *address, size_t size)
 static int
 faulty_protect(void *address, size_t size, int protection)
 {
-    return fault_hits(CALL_PROTECT) ? -fault.error : real.protect(address, size, protection);
+    if (!fault_hits(CALL_PROTECT))
+        return real.protect(address, size, protection);
+    if (fault.half && size >= 2 * P)
+        assert_int_equal(real.protect(address, size / 2 / P * P, protection), 0);
+    return -fault.error;
 }
 
 static int
 faulty_advise(void *address, size_t size, int advice)
 {
     return fault_hits(CALL_ADVISE) ? -fault.error : real.advise(address, size, advice);
+}
+
+static intptr_t
+refused_map(void *address, size_t size, int protection, int flags)
+{
+    (void)address, (void)size, (void)protection, (void)flags;
+    return -ENOMEM;
+}
+
+static int
+refused_advise(void *address, size_t size, int advice)
+{
+    (void)address, (void)size, (void)advice;
+    return -EINVAL;
 }
 
 // ---- The methods ----
@@ -288,6 +310,49 @@ every_refused_call_leaves_all_or_nothing(void **state)
     print_message("%u runs\n", runs);
 }
 
+// Where it has no mapping left for the second part, the kernel leaves the first as it was asked for.
+static void
+a_protect_refused_half_way_leaves_all_or_nothing(void **state)
+{
+    (void)state;
+    fault.call = CALL_PROTECT;
+    fault.error = ENOMEM;
+    fault.for_ever = false;
+    fault.half = true;
+    for (size_t i = 0; i < COUNT(actions); i++)
+        for (unsigned at = 1; !run_action(&actions[i], at); at++)
+            assert_true(at < 100);
+    fault.half = false;
+}
+
+// Pages that are locked in memory, while the kernel has no mapping left to replace them with.
+static void
+a_decommit_that_can_not_empty_the_pages_is_made_up_for_by_the_next_commit(void **state)
+{
+    (void)state;
+    make_allocation();
+    hhi_os.map = refused_map;
+    hhi_os.advise = refused_advise;
+    assert_int_equal(do_free(base + 2 * P, 2 * P, MEM_DECOMMIT), S_OK);
+    expect_page(2, 0, false);
+    fault.call = CALL_PROTECT;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    assert_int_equal(do_alloc(base + P, 3 * P, MEM_COMMIT, PAGE_READWRITE, NULL), E_OUTOFMEMORY);
+    fault.at = 0;
+    expect_page(1, 0, false);
+    expect_page(3, 0, false);
+    assert_int_equal(do_alloc(base + P, 3 * P, MEM_COMMIT, PAGE_READWRITE, NULL), S_OK);
+    hhi_os.map = faulty_map;
+    hhi_os.advise = faulty_advise;
+    for (size_t i = P; i < 4 * P; i++)
+        assert_int_equal(((unsigned char *)base)[i], 0);
+    expect_page(4, PAGE_READONLY, true);
+    assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
+}
+
 // [VF-2]: also while the kernel will not unmap.
 static void
 a_release_succeeds_and_the_address_is_free_though_unmapping_fails(void **state)
@@ -347,6 +412,57 @@ access_at(uintptr_t address)
     assert_int_equal(hhi_os_find_mapping(address, &mapping), 0);
     assert_true(mapping.start <= address);
     return mapping.access;
+}
+
+// [PR-3] of memory that somebody else has mapped, with more than one access.
+static void
+a_protect_of_foreign_memory_refused_half_way_changes_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        hh_hresult answer;
+    } rows[] = {{ENOMEM, E_OUTOFMEMORY}, {EACCES, E_INVALIDARG}};
+    static const unsigned access[] = {HHI_ACCESS_READ, HHI_ACCESS_READ | HHI_ACCESS_WRITE,
+                                      HHI_ACCESS_READ, HHI_ACCESS_NONE};
+    uintptr_t foreign = (uintptr_t)hhi_os_reserve(NULL, COUNT(access) * P);
+    for (size_t i = 0; i < COUNT(access); i++)
+        assert_int_equal(hhi_os_protect((void *)(foreign + i * P), P, access[i]), 0);
+    for (size_t row = 0; row < COUNT(rows); row++) {
+        for (int half = 0; half < 2; half++) {
+            fault.call = CALL_PROTECT;
+            fault.error = rows[row].error;
+            fault.for_ever = false;
+            fault.half = half == 1;
+            fault.seen = 0;
+            fault.at = 1;
+            assert_int_equal(do_protect(foreign, COUNT(access) * P, PAGE_READWRITE),
+                             rows[row].answer);
+            fault.at = 0;
+            fault.half = false;
+            for (size_t i = 0; i < COUNT(access); i++)
+                assert_int_equal(access_at(foreign + i * P), access[i]);
+        }
+    }
+    assert_int_equal(do_protect(foreign, COUNT(access) * P, PAGE_READWRITE), S_OK);
+    hhi_os_release((void *)foreign, COUNT(access) * P);
+}
+
+// A file that may not be written, behind pages that may.
+static void
+a_protect_that_a_foreign_file_does_not_allow_changes_nothing(void **state)
+{
+    (void)state;
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    uintptr_t foreign = (uintptr_t)hhi_os_reserve(NULL, 2 * P);
+    assert_int_equal(hhi_os_protect((void *)foreign, P, HHI_ACCESS_READ), 0);
+    assert_ptr_equal(mmap((void *)(foreign + P), P, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0),
+                     foreign + P);
+    close(file);
+    assert_int_equal(do_protect(foreign, 2 * P, PAGE_READWRITE), E_INVALIDARG);
+    assert_int_equal(access_at(foreign), HHI_ACCESS_READ);
+    assert_int_equal(access_at(foreign + P), HHI_ACCESS_READ);
+    hhi_os_release((void *)foreign, 2 * P);
 }
 
 // Where somebody stands in the way the kernel is asked for a place, which it then does not take back.
@@ -535,6 +651,52 @@ at_the_map_limit_changes_fail_whole_and_decommits_succeed(void **state)
     assert_int_equal(do_free(base, 0, MEM_RELEASE), S_OK);
 }
 
+// ---- And of data ----
+
+enum { RUN_PAGES = 16 };
+
+// Bytes of writable private pages, as the kernel counts them.
+static size_t
+data_bytes(void)
+{
+    char line[200];
+    unsigned long kib = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status) != NULL && sscanf(line, "VmData: %lu", &kib) != 1)
+        continue;
+    fclose(status);
+    return (size_t)kib << 10;
+}
+
+static void
+at_the_data_limit_a_protect_over_several_runs_fails_whole(void **state)
+{
+    (void)state;
+    struct rlimit before, lower;
+    uintptr_t first, second;
+    assert_int_equal(do_alloc(0, 2 * RUN_PAGES * P, MEM_COMMIT, PAGE_READONLY, &first), S_OK);
+    second = first + RUN_PAGES * P;
+    assert_int_equal(do_protect(second, RUN_PAGES * P, PAGE_NOACCESS), S_OK);
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    lower = before;
+    lower.rlim_cur = data_bytes() + (RUN_PAGES + RUN_PAGES / 2) * P; // for one of the two
+    assert_int_equal(setrlimit(RLIMIT_DATA, &lower), 0);
+    hh_hresult answer = do_protect(first, 2 * RUN_PAGES * P, PAGE_READWRITE);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+    if (answer == S_OK) {
+        assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+        skip(); // this kernel does not count
+    }
+    assert_int_equal(answer, E_OUTOFMEMORY);
+    assert_int_equal(access_at(first), HHI_ACCESS_READ);
+    assert_int_equal(access_at(second), HHI_ACCESS_NONE);
+    assert_int_equal(do_query(first).Protect, PAGE_READONLY);
+    assert_int_equal(do_query(second).Protect, PAGE_NOACCESS);
+    assert_int_equal(do_protect(first, 2 * RUN_PAGES * P, PAGE_READWRITE), S_OK);
+    assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
+}
+
 // ---- The process's reserve ----
 
 static struct {
@@ -641,6 +803,10 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_refused_call_leaves_all_or_nothing),
+        cmocka_unit_test(a_protect_refused_half_way_leaves_all_or_nothing),
+        cmocka_unit_test(a_decommit_that_can_not_empty_the_pages_is_made_up_for_by_the_next_commit),
+        cmocka_unit_test(a_protect_of_foreign_memory_refused_half_way_changes_nothing),
+        cmocka_unit_test(a_protect_that_a_foreign_file_does_not_allow_changes_nothing),
         cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
         cmocka_unit_test(what_is_not_unmapped_is_tried_again),
         cmocka_unit_test(a_place_that_is_not_unmapped_is_used_as_it_is),
@@ -648,6 +814,7 @@ main(void)
         cmocka_unit_test(a_query_in_the_middle_of_a_reserve_is_true),
         cmocka_unit_test(a_reserve_that_fails_leaves_nothing_mapped),
         cmocka_unit_test(the_reserve_comes_back_after_a_request_that_was_served),
+        cmocka_unit_test(at_the_data_limit_a_protect_over_several_runs_fails_whole),
         cmocka_unit_test(at_the_map_limit_changes_fail_whole_and_decommits_succeed),
     };
     return cmocka_run_group_tests(tests, install_faults, NULL);
