@@ -187,6 +187,24 @@ pages_never_used_stay_away(void **state)
     assert_int_equal(pages_there(room, 4 << 20), 0); // the two were given back with the others
 }
 
+// Memory locked by the program refuses to be given back.
+static void
+pages_that_are_not_given_back_are_cleared_where_they_are(void **state)
+{
+    (void)state;
+    for (size_t size_bytes = 64 << 10; size_bytes <= (1 << 20); size_bytes *= 4) {
+        for (int block = 0; block < 66; block++) { // in one of them pages are asked about
+            hhi_os_purge(room, ROOM);
+            room[0] = room[5 * PAGE + 300] = room[size_bytes - 1] = room[size_bytes] = 1;
+            hhi_os.advise = advise_refused;
+            hhi_clear(room, size_bytes);
+            hhi_os.advise = kernel.advise;
+            assert_true(is_zero(room, size_bytes));
+            assert_int_equal(room[size_bytes], 1);
+        }
+    }
+}
+
 static unsigned asked;
 
 static int
@@ -269,6 +287,8 @@ main(void)
         cmocka_unit_test_setup_teardown(it_does_so_without_the_kernels_help, room_map, room_end),
         cmocka_unit_test_setup_teardown(pages_that_only_seem_to_be_away_are_cleared_too, room_map,
                                         room_end),
+        cmocka_unit_test_setup_teardown(pages_that_are_not_given_back_are_cleared_where_they_are,
+                                        room_map, room_end),
         cmocka_unit_test_setup_teardown(pages_never_used_stay_away, room_map, room_end),
         cmocka_unit_test_setup_teardown(a_buffer_used_at_both_ends_is_not_read, room_map, room_end),
         cmocka_unit_test_setup_teardown(buffers_used_whole_are_seldom_asked_about, room_map,

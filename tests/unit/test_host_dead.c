@@ -75,6 +75,8 @@ manager_is_dead(void *argument)
     EXPECT(table->VirtualAlloc(manager, NULL, 65536, MEM_RESERVE, PAGE_READWRITE, 0, &out) ==
            HOST_E_CLRNOTAVAILABLE);
     EXPECT(out == NULL);
+    EXPECT(table->VirtualAlloc(manager, NULL, 65536, MEM_RESERVE, PAGE_READWRITE, 0, NULL) ==
+           HOST_E_CLRNOTAVAILABLE);
     EXPECT(table->VirtualFree(manager, junk, 0, MEM_RELEASE) == HOST_E_CLRNOTAVAILABLE);
     hh_memory_basic_information information, untouched;
     memset(&information, 0x11, sizeof information);
@@ -83,15 +85,20 @@ manager_is_dead(void *argument)
     EXPECT(table->VirtualQuery(manager, block, &information, sizeof information, &size_bytes) ==
            HOST_E_CLRNOTAVAILABLE);
     EXPECT(size_bytes == 0);
+    EXPECT(table->VirtualQuery(manager, block, &information, sizeof information, NULL) ==
+           HOST_E_CLRNOTAVAILABLE);
     EXPECT(memcmp(&information, &untouched, sizeof information) == 0); // GEN-2
     uint32_t number = 99;
     EXPECT(table->VirtualProtect(manager, block, 1, PAGE_READWRITE, &number) ==
            HOST_E_CLRNOTAVAILABLE);
     EXPECT(number == PAGE_NOACCESS); // PR-9, section 16.2
+    EXPECT(table->VirtualProtect(manager, block, 1, PAGE_READWRITE, NULL) ==
+           HOST_E_CLRNOTAVAILABLE);
     number = 99;
     size_bytes = 7;
     EXPECT(table->GetMemoryLoad(manager, &number, &size_bytes) == HOST_E_CLRNOTAVAILABLE);
     EXPECT(number == 0 && size_bytes == 0);
+    EXPECT(table->GetMemoryLoad(manager, NULL, NULL) == HOST_E_CLRNOTAVAILABLE);
     EXPECT(table->RegisterMemoryNotificationCallback(manager, NULL) == HOST_E_CLRNOTAVAILABLE);
     EXPECT(table->NeedsVirtualAddressSpace(manager, NULL, 4096) == HOST_E_CLRNOTAVAILABLE);
     EXPECT(table->AcquiredVirtualAddressSpace(manager, junk, 4096) == HOST_E_CLRNOTAVAILABLE);

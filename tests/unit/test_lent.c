@@ -5,6 +5,7 @@
  *
  * The sleeper is a thread that does one thing at a time, when it is told to.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 
@@ -12,6 +13,7 @@
 #include "heap/lent.h"
 #include "heap/limit.h"
 #include "heap/thread_cache.h"
+#include "os/os.h"
 #include "region/run.h"
 #include "support/core.h"
 
@@ -220,6 +222,34 @@ a_lent_slab_refuses_second_frees(void **state)
         assert_int_not_equal(hhi_heap_free(heap, theirs.block[at]), 0);
 }
 
+static int
+advise_refused(void *address, size_t size_bytes, int advice)
+{
+    (void)address, (void)size_bytes, (void)advice;
+    return -EINVAL;
+}
+
+// Locked memory: what stays in use stays counted, and is refused to others until it is given back.
+static void
+a_slab_whose_pages_the_kernel_keeps_is_not_lent(void **state)
+{
+    (void)state;
+    struct hhi_os kernel = hhi_os;
+    sleeper_does(they_take);
+    size_t before = committed();
+    blocks_give(&theirs, 1000);
+    hhi_os.advise = advise_refused;
+    blocks_take(&mine, 5000);
+    hhi_os.advise = kernel.advise;
+    assert_true(mine.count <= SLAB_BLOCKS);
+    assert_true(committed() >= before);
+    blocks_give(&mine, 5000);
+    blocks_take(&mine, 5000);
+    assert_true(mine.count >= theirs.count - SLAB_BLOCKS);
+    assert_int_equal(core_census(heap), mine.count);
+    blocks_give(&mine, 5000);
+}
+
 static void
 nothing(void)
 {
@@ -335,6 +365,7 @@ main(void)
         LENT_TEST(a_lent_slab_is_counted_before_it_is_used_again),
         LENT_TEST(a_lent_slab_is_counted_before_a_block_of_it_is_borrowed),
         LENT_TEST(a_lent_slab_refuses_second_frees),
+        LENT_TEST(a_slab_whose_pages_the_kernel_keeps_is_not_lent),
         LENT_TEST(the_accounts_are_right_when_its_owner_its_heap_or_the_limit_ends),
         LENT_TEST(the_child_of_a_fork_goes_on_with_lent_slabs),
         LENT_TEST(threads_that_free_each_others_blocks_stay_below_the_limit),
