@@ -318,8 +318,10 @@ struct hhi_sample_slot *
 hhi_sample_find(const void *address)
 {
     struct hhi_sample_slot *slot = slot_at(address);
-    if (slot != NULL || !hhi_sample_contains(address))
-        return slot;
+    if (slot != NULL)
+        return word_is(slot_word(slot), HHI_SAMPLE_UNUSED) ? NULL : slot;
+    if (!hhi_sample_contains(address))
+        return NULL;
     // A guard: an access past the block on its left, or before the one on its right.
     size_t right = ((uintptr_t)address - pool_base()) / hhi_os_page_bytes() / 2;
     size_t nearest = SIZE_MAX;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "heap/sample.h"
+#include "heap/sample_report.h"
 #include "heap/thread_cache.h"
 #include "os/os.h"
 #include "support/core.h"
@@ -388,6 +389,92 @@ a_fault_elsewhere_is_passed_on_without_a_word(void **state)
     hhi_os_release((void *)page, PAGE);
 }
 
+// The second of all tests: of most pages of the pool no block has been taken.
+static void
+a_fault_near_no_block_is_reported_without_one(void **state)
+{
+    (void)state;
+    struct hh_heap *heap = core_heap();
+    uintptr_t block = (uintptr_t)sampled(heap, 128);
+    for (uintptr_t page = 100; page < 102; page++) { // a block's, and a guard
+        assert_reported(read_byte, (void *)(block + page * PAGE));
+        assert_report_has_address("guard page %p by thread ", (void *)(block + page * PAGE));
+        assert_null(strstr(report, "block: "));
+        assert_null(strstr(report, "allocated by"));
+    }
+    hhi_heap_destroy(heap);
+}
+
+static void *faulted_at;
+
+static void
+fault_passed_on_with_its_address(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    _exit(info->si_addr == faulted_at ? PASSED_ON : 1);
+}
+
+static void
+read_byte_with_a_handler_of_three_arguments(void *address)
+{
+    struct sigaction action = {.sa_sigaction = fault_passed_on_with_its_address,
+                               .sa_flags = SA_SIGINFO};
+    faulted_at = address;
+    sigaction(SIGSEGV, &action, NULL);
+    hhi_sample_catch_faults();
+    read_byte(address);
+}
+
+static void
+a_handler_of_the_programs_is_told_the_address(void **state)
+{
+    (void)state;
+    struct hh_heap *heap = core_heap();
+    char *block = sampled(heap, 128);
+    assert_int_equal(hhi_heap_free(heap, block), 0);
+    assert_reported(read_byte_with_a_handler_of_three_arguments, block);
+    assert_report_has("hostheap: use after free: ");
+    hhi_heap_destroy(heap);
+}
+
+enum { SURVIVED = 5 };
+
+struct end {
+    void (*before)(int number); // what the program had chosen
+    bool sent;                  // by another process, as kill(1) does
+};
+
+static int
+end_by_fault(void *argument)
+{
+    const struct end *end = argument;
+    signal(SIGSEGV, end->before);
+    hhi_sample_catch_faults();
+    if (end->sent)
+        kill(getpid(), SIGSEGV);
+    else
+        read_byte((void *)(uintptr_t)PAGE);
+    return SURVIVED;
+}
+
+// Without a handler of the program's: a fault ends it even if the signal is ignored.
+static void
+a_fault_ends_the_process_and_a_signal_that_was_sent_does_what_the_program_chose(void **state)
+{
+    (void)state;
+    static const struct {
+        struct end end;
+        int result;
+    } rows[] = {{{SIG_DFL, false}, 64 + SIGSEGV},
+                {{SIG_DFL, true}, 64 + SIGSEGV},
+                {{SIG_IGN, false}, 64 + SIGSEGV},
+                {{SIG_IGN, true}, SURVIVED}};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct end end = rows[i].end;
+        assert_int_equal(core_in_child(end_by_fault, &end), rows[i].result);
+    }
+}
+
 // ---- Fork and threads ---------------------------------------------------------------------------
 
 struct inherited {
@@ -653,6 +740,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_mapped_while_sampling_is_off),
+        cmocka_unit_test(a_fault_near_no_block_is_reported_without_one),
         cmocka_unit_test(a_sampled_block_touches_an_edge_of_its_page_and_is_whole),
         cmocka_unit_test(aligned_blocks_are_aligned_when_sampled_too),
         cmocka_unit_test(blocks_larger_than_a_page_and_executable_ones_are_not_sampled),
@@ -666,6 +754,9 @@ main(void)
         cmocka_unit_test(a_read_after_the_free_is_reported_with_both_histories),
         cmocka_unit_test(an_overflow_and_an_underflow_are_reported),
         cmocka_unit_test(a_fault_elsewhere_is_passed_on_without_a_word),
+        cmocka_unit_test(a_handler_of_the_programs_is_told_the_address),
+        cmocka_unit_test(
+            a_fault_ends_the_process_and_a_signal_that_was_sent_does_what_the_program_chose),
         cmocka_unit_test(the_child_of_a_fork_has_the_blocks_and_the_reports),
         cmocka_unit_test(threads_free_each_others_sampled_blocks),
         cmocka_unit_test(of_racing_double_frees_one_is_accepted),
