@@ -14,6 +14,7 @@
 
 #include "base/atomic.h"
 #include "os/os.h"
+#include "os/os_cgroup_linux.h"
 #include "support/fake_root.h"
 #include "support/test.h"
 
@@ -377,6 +378,79 @@ lines_of_any_length_and_shape_are_survived(void **state)
     expect_load(1024 * MIB, 1000 * MIB);
 }
 
+// The kernel writes "\\134" for a backslash; what is no such number stands for itself.
+static void
+only_octal_numbers_in_a_mount_are_escapes(void **state)
+{
+    (void)state; // [ML-4: paths through mountinfo]
+    static const struct {
+        const char *written, *meant;
+    } rows[] = {{"/m\\134x", "/m\\x"},  {"/m\\040\\011", "/m \t"}, {"/m\\", "/m\\"},
+                {"/m\\0", "/m\\0"},     {"/m\\08", "/m\\08"},      {"/m\\048", "/m\\048"},
+                {"/m\\080", "/m\\080"}, {"/m\\400", "/m\\400"},    {"/m\\/1", "/m\\/1"},
+                {"/m\\0/1", "/m\\0/1"}, {"/m\\00/", "/m\\00/"}};
+    struct hhi_cgroup group;
+    char text[200];
+    fake_root_write(&root, "/proc/self/cgroup", "0::/app\n");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(text, sizeof text, "1 1 0:1 / %s rw - cgroup2 c rw\n", rows[i].written);
+        fake_root_write(&root, "/proc/self/mountinfo", text);
+        assert_true(hhi_cgroup_find(root.path, false, &group));
+        snprintf(text, sizeof text, "%s%s/app", root.path, rows[i].meant);
+        assert_string_equal(group.path, text);
+    }
+}
+
+// A name of so many bytes, in folders as long as they may be.
+static void
+long_name(char *name, size_t length)
+{
+    for (size_t at = 0; at < length; at++)
+        name[at] = at % 200 == 0 ? '/' : 'n';
+    name[length] = '\0';
+}
+
+static void
+a_group_whose_path_is_too_long_is_not_found(void **state)
+{
+    (void)state; // [ML-3]
+    static char group_name[2048], point[2048], text[8192];
+    struct hhi_cgroup group;
+    struct hhi_kept_file file;
+    long_name(group_name, 1100);
+    v2_process("/app");
+    snprintf(text, sizeof text, "0::%s\n", group_name);
+    fake_root_write(&root, "/proc/self/cgroup", text);
+    assert_false(hhi_cgroup_find(root.path, false, &group));
+    expect_machine_only();
+
+    // Either the mount alone, or the group in it, is too long; another mount of it may do.
+    long_name(group_name, 900);
+    for (size_t length = 1200; length <= 2047; length += 847) {
+        long_name(point, length);
+        for (int shorter = 0; shorter < 2; shorter++) {
+            snprintf(text, sizeof text, "0::%s\n", group_name);
+            fake_root_write(&root, "/proc/self/cgroup", text);
+            snprintf(text, sizeof text, "1 1 0:1 / %s rw - cgroup2 c rw\n%s", point,
+                     shorter ? V2_MOUNT : "");
+            fake_root_write(&root, "/proc/self/mountinfo", text);
+            assert_int_equal(hhi_cgroup_find(root.path, false, &group), shorter);
+        }
+    }
+    assert_int_equal(group.length, strlen(root.path) + strlen("/sys/fs/cgroup") + 900);
+
+    // So long that no file's name fits behind it.
+    long_name(point, sizeof group.path - 900 - 10 - strlen(root.path));
+    snprintf(text, sizeof text, "1 1 0:1 / %s rw - cgroup2 c rw\n", point);
+    fake_root_write(&root, "/proc/self/mountinfo", text);
+    assert_true(hhi_cgroup_find(root.path, false, &group));
+    assert_false(hhi_cgroup_open(&group, "memory.events", O_RDONLY, &file));
+    assert_int_equal(file.descriptor, -1);
+    assert_int_equal(group.length, sizeof group.path - 10);
+    hhi_memload_close(&files);
+    expect_machine_only();
+}
+
 static void
 garbage_in_group_files_is_no_limit(void **state)
 {
@@ -664,6 +738,8 @@ main(void)
         TEST(a_container_sees_its_group_at_the_mount),
         TEST(the_mount_that_shows_most_of_the_path_is_taken),
         TEST(lines_of_any_length_and_shape_are_survived),
+        TEST(only_octal_numbers_in_a_mount_are_escapes),
+        TEST(a_group_whose_path_is_too_long_is_not_found),
         TEST(garbage_in_group_files_is_no_limit),
         TEST(limits_set_and_lifted_later_are_seen),
         TEST(a_process_moved_to_another_group_is_found_there),
