@@ -32,6 +32,16 @@ is_block(const void *address)
     return info.heap != nullptr && info.live && info.base == address;
 }
 
+// Of the process; 0: none.
+static hh_status
+set_limit(std::size_t size_bytes)
+{
+    static auto set = reinterpret_cast<hh_status (*)(std::size_t, std::size_t)>(
+        dlsym(RTLD_DEFAULT, "hh_set_memory_limits"));
+    CHECK(set != nullptr);
+    return set(0, size_bytes);
+}
+
 struct alignas(256) Wide {
     char bytes[300];
 };
@@ -60,7 +70,11 @@ all_forms_serve_from_this_heap()
             block = ::operator new(size, alignment, std::nothrow);
             ::operator delete(block, alignment, std::nothrow);
             block = ::operator new[](size, alignment, std::nothrow);
-            ::operator delete[](block, size, alignment);
+            ::operator delete[](block, alignment, std::nothrow);
+            block = ::operator new(size, alignment);
+            ::operator delete(block, size, alignment);
+            block = ::operator new[](size, alignment);
+            ::operator delete[](block, alignment);
         }
     }
     auto wide = std::make_unique<Wide[]>(10);
@@ -120,6 +134,31 @@ failure_calls_the_new_handler_until_it_is_gone()
     std::set_new_handler(nullptr);
 }
 
+// What a program does that keeps something in reserve.
+static void
+handler_gives_way()
+{
+    handler_calls++;
+    CHECK(set_limit(0) == HH_OK);
+}
+
+static void
+what_a_new_handler_makes_room_for_is_served()
+{
+    constexpr std::size_t limit_bytes = 32 << 20, wanted_bytes = 64 << 20;
+    std::set_new_handler(handler_gives_way);
+    handler_calls = 0;
+    CHECK(set_limit(limit_bytes) == HH_OK);
+    void *block = ::operator new(wanted_bytes);
+    CHECK(handler_calls == 1 && is_block(block));
+    ::operator delete(block);
+    CHECK(set_limit(limit_bytes) == HH_OK);
+    block = ::operator new (wanted_bytes, std::align_val_t{64});
+    CHECK(handler_calls == 2 && is_block(block));
+    ::operator delete (block, std::align_val_t{64});
+    std::set_new_handler(nullptr);
+}
+
 static thread_local std::vector<std::string> thread_words(3,
                                                           "a word that needs a block of its own");
 
@@ -145,6 +184,7 @@ main()
     all_forms_serve_from_this_heap();
     failure_throws_bad_alloc();
     failure_calls_the_new_handler_until_it_is_gone();
+    what_a_new_handler_makes_room_for_is_served();
     containers_in_threads_live_and_die();
     return 0;
 }

@@ -52,6 +52,7 @@ __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(voi
 typedef void *(*new_function)(size_t);
 typedef void *(*new_aligned_function)(size_t, size_t);
 typedef void (*delete_sized_function)(void *, size_t);
+typedef void (*delete_aligned_sized_function)(void *, size_t, size_t);
 
 static void *
 symbol(const char *name)
@@ -70,6 +71,10 @@ part_calls(void)
     new_aligned_function new_aligned =
         (new_aligned_function)(uintptr_t)symbol("_ZnwmSt11align_val_t");
     delete_sized_function delete_sized = (delete_sized_function)(uintptr_t)symbol("_ZdlPvm");
+    delete_sized_function delete_aligned =
+        (delete_sized_function)(uintptr_t)symbol("_ZdlPvSt11align_val_t");
+    delete_aligned_sized_function delete_aligned_sized =
+        (delete_aligned_sized_function)(uintptr_t)symbol("_ZdlPvmSt11align_val_t");
     free(malloc(SIZE_FIRST));
     char *small = malloc(24);
     char *medium = calloc(3, 3000);
@@ -93,6 +98,10 @@ part_calls(void)
     free(large);
     free(malloc(0));
     check(malloc(SIZE_MAX / 4) == NULL);
+    check(calloc(SIZE_MAX / 4, 1) == NULL);
+    check(memalign(64, SIZE_MAX / 4) == NULL);
+    delete_aligned(new_aligned(35, 64), 64);
+    delete_aligned_sized(new_aligned(36, 64), 36, 64);
     free(malloc(SIZE_LAST));
 }
 
@@ -139,8 +148,12 @@ static const struct expected expected_calls[] = {
     {FREE, 0, 0, 3},
     {MALLOC, 0, 0, 13},
     {FREE, 0, 0, 13},
-    {MALLOC, 0, SIZE_LAST, 14},
+    {ALIGNED, 6, 35, 14},
     {FREE, 0, 0, 14},
+    {ALIGNED, 6, 36, 15},
+    {FREE, 0, 0, 15},
+    {MALLOC, 0, SIZE_LAST, 16},
+    {FREE, 0, 0, 16},
 };
 
 static _Atomic(void *) handed_over[HANDED_OVER];
