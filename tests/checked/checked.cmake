@@ -27,7 +27,7 @@ target_include_directories(checked_heap PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
     ${PROJECT_SOURCE_DIR}/include)
 target_compile_options(checked_heap PRIVATE -fno-builtin)
 target_link_libraries(checked_heap PRIVATE ${CMAKE_DL_LIBS} hostheap_flags)
-foreach(part sizes heaps threads handler limit)
+foreach(part sizes heaps threads handler limit faults guards)
     hh_checked_test(${part} checked_heap ${part})
 endforeach()
 # Nearly every block in quarantine comes out again; nearly none does.
@@ -42,6 +42,9 @@ endforeach()
 hh_test_properties(checked.limit TIMEOUT 120
     ENV "HOSTHEAP_OPTIONS=hard_limit:64m,quarantine:1g,sample:1000000000")
 hh_test_properties(checked.handler TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1000000000")
+foreach(part faults guards)
+    hh_test_properties(checked.${part} TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1000000000")
+endforeach()
 hh_checked_test(sampled_sides checked_heap sampled)
 hh_test_properties(checked.sampled_sides TIMEOUT 120 ENV "HOSTHEAP_OPTIONS=sample:1")
 hh_command_test(checked.placement NEEDS hostheap_malloc_checked

@@ -5,7 +5,9 @@
  * can have options of its own.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "checked/front.h"
@@ -277,7 +279,8 @@ threads_main(void)
 
 // ---- A handler is called, with no lock held, and the program goes on ----------------------------
 
-static int handler_calls, handler_why;
+// volatile: libc's header says that free calls nothing of this file.
+static volatile int handler_calls, handler_why;
 
 static void
 handler_note(void *arg, const char *function, const void *address, hh_bad_block why,
@@ -345,6 +348,78 @@ sampled_main(void)
     check(low > 50 && high > 50);
 }
 
+// ---- Faults that are none of the library's ------------------------------------------------------
+
+enum { LARGE = 1 << 20 };
+
+// A child writes to address. It must end by the fault, and nothing be said.
+static void
+check_fault_is_silent(volatile char *address)
+{
+    char text[64];
+    int ends[2], status;
+    check(pipe(ends) == 0);
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        check(dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+        *address = 1;
+        _exit(0);
+    }
+    close(ends[1]);
+    check(read(ends[0], text, sizeof text) == 0);
+    close(ends[0]);
+    check(waitpid(child, &status, 0) == child);
+    check(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
+static void
+faults_main(void)
+{
+    const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    char *block = aligned_alloc(page_bytes, LARGE), *small = malloc(3 * page_bytes);
+    check(block != NULL && small != NULL);
+    check_fault_is_silent((char *)(uintptr_t)page_bytes);
+    // A program may take access to its own block's pages away.
+    char *page = small + (-(uintptr_t)small & (page_bytes - 1));
+    check(mprotect(block + page_bytes, page_bytes, PROT_READ) == 0);
+    check(mprotect(page, page_bytes, PROT_READ) == 0);
+    check_fault_is_silent(block + page_bytes);
+    check_fault_is_silent(page);
+    check(mprotect(block + page_bytes, page_bytes, PROT_READ | PROT_WRITE) == 0);
+    check(mprotect(page, page_bytes, PROT_READ | PROT_WRITE) == 0);
+    free(block);
+    free(small);
+}
+
+// ---- More large blocks than can have a guard behind them ----------------------------------------
+
+enum { LARGE_BLOCKS = 17000 }; // 16,384 are guarded
+
+static void
+guards_main(void)
+{
+    static char *blocks[LARGE_BLOCKS];
+    plain_hh_set_bad_free_handler(handler_note, NULL);
+    for (int at = 0; at < LARGE_BLOCKS; at++) {
+        blocks[at] = malloc(LARGE);
+        check(blocks[at] != NULL);
+        blocks[at][LARGE - 1] = 1;
+    }
+    // Behind the last there is a canary all the same, but for a block of whole pages.
+    free(malloc(LARGE - 10));
+    check(handler_calls == 0);
+    volatile char *volatile odd = malloc(LARGE - 10);
+    odd[LARGE - 10] = 0;
+    free((void *)odd);
+    check(handler_calls == 1 && handler_why == HH_BAD_OVERFLOW);
+    for (int at = 0; at < LARGE_BLOCKS; at++) {
+        check(blocks[at][LARGE - 1] == 1);
+        free(blocks[at]);
+    }
+    check(handler_calls == 1 && plain_hh_check_blocks() == 0);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -354,7 +429,7 @@ main(int argc, char **argv)
     } parts[] = {
         {"sizes", sizes_main},     {"heaps", heaps_main},     {"placement", placement_main},
         {"limit", limit_main},     {"threads", threads_main}, {"handler", handler_main},
-        {"sampled", sampled_main},
+        {"sampled", sampled_main}, {"faults", faults_main},   {"guards", guards_main},
     };
     alarm(100);
     for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++) {
