@@ -196,7 +196,7 @@ clear_mostly_absent(char *at, unsigned pages)
         hh_store_relaxed(&useless_asks, useless + 1);
         return false;
     }
-    if (pages == 0 || hhi_os_resident(at, pages * page_bytes, there) != 0)
+    if (hhi_os_resident(at, pages * page_bytes, there) != 0)
         return false;
     unsigned first = pages, end = 0, absent = 0;
     for (unsigned page = 0; page < pages; page++) {
