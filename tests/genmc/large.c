@@ -42,6 +42,7 @@
 #define hhi_budget_discharge proof_budget_discharge
 #define hhi_budget_discharge_heap proof_budget_discharge_heap
 #define hhi_limit_discharge proof_limit_discharge
+#define hhi_limit_refill_reserve proof_limit_refill_reserve
 #define hhi_limit_retry proof_limit_retry
 #define hhi_growth_count proof_growth_count
 #define hhi_debug_forget_locked proof_debug_forget
@@ -174,6 +175,11 @@ proof_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries)
 {
     (void)level, (void)attempt, (void)tries;
     return false;
+}
+
+void
+proof_limit_refill_reserve(void)
+{
 }
 
 void
