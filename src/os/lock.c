@@ -16,7 +16,14 @@
     hhi_os_wait(lock_futex(lock), (uint32_t)(state), (timeout_ms))
 #endif
 
-enum { NAP_MS = 20 }; // of who waits for a limited time
+enum {
+    NAP_MS = 20, // of who waits for a limited time
+    /*
+     * Of who waits for as long as it takes. Its wake may have gone to a thread that does not use it: one that gives
+     * up, or one that a signal handler interrupted in its own wait, and that waits for us in that handler's fork.
+     */
+    LOOK_AGAIN_MS = 100,
+};
 
 // What the futex compares: the half of the state that has bit 0.
 static _Atomic uint32_t *
@@ -42,15 +49,12 @@ hhi_lock_wait(struct hhi_lock *lock, uint64_t word, uint64_t deadline_ms)
             continue;
         // A lost thread's, or this thread's own: waiting would never end.
         HH_CHECK(state != HHI_LOCK_BROKEN && hhi_lock_owner(state) != hhi_lock_owner(word));
-        if (deadline_ms != 0 && hhi_os_clock_ms() >= deadline_ms) {
-            // The wake that ended the nap may have been another sleeper's, whose mark is gone.
-            hhi_lock_leave_slow(lock);
+        if (deadline_ms != 0 && hhi_os_clock_ms() >= deadline_ms)
             return false;
-        }
         uint64_t asleep = state | HHI_LOCK_SLEEPERS;
         // relaxed: the mark makes the holder wake us; the lock itself is taken above.
         if (state == asleep || hh_cas_strong_relaxed(&lock->state, &state, asleep))
-            HHI_LOCK_SLEEP(lock, asleep, deadline_ms == 0 ? 0 : NAP_MS);
+            HHI_LOCK_SLEEP(lock, asleep, deadline_ms == 0 ? LOOK_AGAIN_MS : NAP_MS);
     }
     return true;
 }
