@@ -3,6 +3,7 @@
 
 #include "heap/limit.h"
 
+#include "base/check.h"
 #include "os/os.h"
 
 // Values of the reserve word that are no address.
@@ -143,6 +144,7 @@ limit_purge(struct hhi_tries *tries)
 static void
 limit_wait(unsigned attempt, struct hhi_tries *tries)
 {
+    HH_ASSERT(attempt - 2 < WAIT_COUNT); // as hhi_limit_next_step says
     limit_state.system->wait(limit_wait_ms[attempt - 2]);
     limit_purge(tries);
 }
@@ -191,8 +193,9 @@ limit_charge_slow(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 bool
 hhi_budget_charge(struct hhi_budget *heap_budget, size_t bytes, unsigned level)
 {
-    return hh_likely(limit_count_both(heap_budget, bytes, limit_known_level(level), 0)) ||
-           limit_charge_slow(heap_budget, bytes, level);
+    if (hh_unlikely(!limit_count_both(heap_budget, bytes, limit_known_level(level), 0)))
+        return limit_charge_slow(heap_budget, bytes, level);
+    return true;
 }
 
 void
