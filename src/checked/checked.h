@@ -32,7 +32,8 @@
  * nor while a finding is raised.
  *
  * Memory ordering
- *   CK-1  started: the start's stores -> all others: canary, seed.
+ *   CK-1  started: the start's stores -> all others: the canaries' secret, for sampled blocks, around which
+ *         it is written and looked for under no lock. All else is used under the lock that the start holds.
  */
 #ifndef HHI_CHECKED_CHECKED_H
 #define HHI_CHECKED_CHECKED_H
@@ -94,6 +95,11 @@ struct hhi_checked_findings {
 
 extern struct hhi_lock hhi_checked_lock;
 extern uint32_t hhi_checked_seed;
+
+// Before anything else here is used. False: there is no block yet, and none to be had; the next call tries again.
+bool hhi_checked_start(void);
+// Under the lock: a number from 0 to limit - 1, where the next block is placed.
+uint32_t hhi_checked_random_below_locked(uint32_t limit);
 
 // A block as it is found under the lock. large: slab->records has the one record.
 struct hhi_checked_place {

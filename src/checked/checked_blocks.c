@@ -11,71 +11,21 @@
 #include "heap/sample.h"
 #include "heap/sweep.h"
 #include "meta/meta_arena.h"
-#include "options/options.h"
 #include "os/os.h"
 
 enum {
-    CHECKED_SAMPLE_EVERY = 64, // unless the option sample says otherwise
     CHECKED_READY_BYTES = 16 * 1024,
     CHECKED_READY_BLOCKS = 16,    // made ready at a time, at least: the choice a placement has
     CHECKED_LARGE_GUARDS = 16384, // each costs kernel mappings, of which there are 65,530
 };
 
-struct hhi_lock hhi_checked_lock;
-uint32_t hhi_checked_seed;
-
-static _Atomic uint32_t checked_started; // [CK-1]
-
 // Under hhi_checked_lock.
 static struct {
-    uint64_t random; // state of the generator of placements
     uint64_t serials;
     uint32_t large_guards; // large blocks with a range without access
     struct hhi_checked_slab *spare[HHI_CLASSES + 1];
     struct hhi_slab *closed; // large runs of ended heaps, to which the kernel would give no access
 } checked;
-
-// ---- Start --------------------------------------------------------------------------------------
-
-static bool
-checked_start_slow(void)
-{
-    if (!hhi_process_up())
-        return false; // the next call tries again
-    hhi_lock_enter(&hhi_checked_lock);
-    // relaxed: written under the lock.
-    bool first = hh_load_relaxed(&checked_started) == 0;
-    if (first) {
-        hhi_checked_seed = hhi_opt.seed != 0 ? hhi_opt.seed : (uint32_t)hhi_os_random() | 1;
-        checked.random = hhi_checked_seed;
-        hhi_canary_start(hhi_os_random());
-        hhi_quarantine_start_locked(hhi_opt.quarantine_bytes);
-        // order: release [CK-1] publishes the above.
-        hh_store_release(&checked_started, 1);
-    }
-    hhi_lock_leave(&hhi_checked_lock);
-    if (first)
-        hhi_sample_start(hhi_opt.sample != 0 ? hhi_opt.sample : CHECKED_SAMPLE_EVERY);
-    return true;
-}
-
-// False: there is no block yet, and none to be had.
-static bool
-checked_start(void)
-{
-    // order: acquire [CK-1] canary, seed, quarantine.
-    return hh_likely(hh_load_acquire(&checked_started) != 0) || checked_start_slow();
-}
-
-// splitmix64.
-static uint32_t
-checked_random_below(uint32_t limit)
-{
-    uint64_t number = checked.random += 0x9E3779B97F4A7C15u;
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9u;
-    number = (number ^ number >> 27) * 0x94D049BB133111EBu;
-    return (uint32_t)(((number >> 32) * limit) >> 32);
-}
 
 // ---- Records ------------------------------------------------------------------------------------
 
@@ -349,7 +299,7 @@ block_choose_locked(struct hhi_slab *slab, size_t slot_bytes)
     struct hhi_checked_slab *owner = checked_owner(slab);
     if (owner->free_count < CHECKED_READY_BLOCKS / 2)
         blocks_ready_locked(owner, slot_bytes);
-    uint32_t at = checked_random_below(owner->free_count);
+    uint32_t at = hhi_checked_random_below_locked(owner->free_count);
     uint32_t index = owner->free[at];
     owner->free[at] = owner->free[--owner->free_count];
     owner->used++;
@@ -557,7 +507,7 @@ void *
 hhi_checked_take(struct hhi_checked_request *request)
 {
     request->frame = __builtin_frame_address(0);
-    if (!checked_start() || request->size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES ||
+    if (!hhi_checked_start() || request->size_bytes > PTRDIFF_MAX - HHI_GRANULE_BYTES ||
         request->alignment_bytes > (size_t)1 << 30)
         return NULL;
     void *block = sampled_take(request);
@@ -698,7 +648,7 @@ hhi_refusal
 hhi_checked_end(struct hh_heap *heap, void *block, const struct hhi_checked_claim *claim,
                 const char *function)
 {
-    (void)checked_start();
+    (void)hhi_checked_start();
     if (hhi_sample_contains(block)) {
         hh_block_info info;
         hhi_refusal refusal = hhi_heap_judge(heap, block, &info);
