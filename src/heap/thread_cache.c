@@ -26,7 +26,8 @@ enum {
     LOOK_BACK_BYTES = 4 * 1024, // of a slab, from which on it is looked through before more of it
     CARVE_SETTLES = 4,          // slabs of any class looked at before another is carved
     BORROW_FROM_BYTES = 256,    // smaller blocks save less than the look for them costs
-    BORROW_WITHOUT_SLAB = 32,   // so many are borrowed before a slab is carved
+    BORROW_MOST = 32,           // so many a class may borrow before it gets memory of its own,
+    OFTEN_BYTES = 1024,         // and then so much of its slab, a block at least
     BORROW_DIVISOR = 4,         // a borrowed block is larger by so much of its size at most
     SPARSE_DIVISOR = 4,         // a slab less than a quarter live may be shared
     STALE_DIVISOR = 16,         // so much freed, and free pages are looked for again
@@ -557,19 +558,15 @@ class_freed(struct hhi_cache *cache, unsigned class_index)
 }
 
 /*
- * A block that was freed in a slab of a larger class, before a slab is extended: neighbours even out what
- * each alone has to hold at its peak. Not while slabs of the class itself have
- * free blocks; and only of classes as well aligned, since aligned requests rely on their class. A slab in
- * the partial list may so have one more live block than its next event supposes, which then looks.
+ * A block that was freed in a slab of a larger class. Only of classes as well aligned, since aligned requests
+ * rely on their class. A slab in the partial list may so have one more live block than its next event
+ * supposes, which then looks.
  */
-HH_NOINLINE static void *
-cache_borrow(struct hhi_cache *cache, unsigned class_index)
+static inline void *
+cache_borrow(struct hhi_cache *cache, unsigned class_index, uint32_t size_bytes)
 {
-    uint32_t most_bytes = hhi_class_bytes(class_index);
-    uint32_t alignment = class_alignment(class_index);
-    if (most_bytes < BORROW_FROM_BYTES || partial_first(cache, class_index) != NULL)
-        return NULL;
-    most_bytes += most_bytes / BORROW_DIVISOR;
+    uint32_t most_bytes = size_bytes + size_bytes / BORROW_DIVISOR;
+    uint32_t alignment = size_bytes & -size_bytes;
     unsigned limit = cache_class_limit(cache);
     for (unsigned larger = class_index + 1; larger < limit; larger++) {
         if (hhi_class_bytes(larger) > most_bytes)
@@ -590,14 +587,24 @@ cache_borrow(struct hhi_cache *cache, unsigned class_index)
     return NULL;
 }
 
-// The same before a slab is carved, a few times: each allocation of a class without a slab comes here.
-static void *
-cache_borrow_without_slab(struct hhi_cache *cache, unsigned class_index)
+/*
+ * Before a slab is extended or carved: such a block, since neighbours even out what each alone has to hold at its
+ * peak. Not while slabs of the class itself have free blocks; nor more than a few times without new memory for
+ * the class in between, or it goes on with few of its own and finds its list empty at every fourth allocation.
+ * *often: those few were used up.
+ */
+HH_NOINLINE static void *
+cache_borrow_some(struct hhi_cache *cache, unsigned class_index, bool *often)
 {
+    uint32_t size_bytes = hhi_class_bytes(class_index);
+    if (size_bytes < BORROW_FROM_BYTES || partial_first(cache, class_index) != NULL)
+        return NULL;
     uint8_t *use = &cache->shared_use[class_index];
-    unsigned said = *use & (HHI_CLASS_OWN | HHI_CLASS_FILLS), borrowed = *use - said;
-    void *block = borrowed < BORROW_WITHOUT_SLAB ? cache_borrow(cache, class_index) : NULL;
-    *use = (uint8_t)(block != NULL ? *use + 1u : said);
+    unsigned said = *use & (HHI_CLASS_OWN | HHI_CLASS_FILLS);
+    *often = said != 0 && *use - said >= BORROW_MOST;
+    void *block = *often ? NULL : cache_borrow(cache, class_index, size_bytes);
+    if (said != 0) // else it counts something else yet
+        *use = (uint8_t)(block != NULL ? *use + 1u : said);
     return block;
 }
 
@@ -706,6 +713,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
 {
     struct hhi_bin *bin = &cache->bins[class_index];
     struct hhi_slab *slab = bin->slab;
+    bool often = false;
     if (hh_unlikely(cache->guests != 0) && slab != NULL && slab->freed == HHI_LINK_END) {
         if (hhi_bin_is_guest(bin, class_index))
             bin->slab = slab = NULL;
@@ -722,10 +730,12 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
                 return block;
         }
         if (slab_extends(cache, slab) || slab_is_extendable(slab)) {
-            void *block = cache_borrow(cache, class_index);
+            void *block = cache_borrow_some(cache, class_index, &often);
             if (block != NULL)
                 return block;
-            bin->head = slab_extend(slab);
+            // Who lacked one so often lacks a few.
+            bin->head = often ? hhi_slab_extend_by(slab, OFTEN_BYTES / hhi_class_bytes(class_index))
+                              : slab_extend(slab);
         }
     }
     while (bin->head == HHI_LINK_END && (slab == NULL || !bin_load(bin, slab))) {
@@ -734,7 +744,7 @@ hhi_cache_refill(struct hhi_cache *cache, unsigned class_index, unsigned level)
         bin->slab = NULL;
         slab = cache_next_slab(cache, class_index, level);
         if (slab == NULL && cache->shared_use[class_index] >= HHI_CLASS_OWN) {
-            void *block = cache_borrow_without_slab(cache, class_index);
+            void *block = cache_borrow_some(cache, class_index, &often);
             if (block != NULL)
                 return block;
             slab = cache_carve(cache, class_index, level);

@@ -88,8 +88,8 @@ struct hhi_cache {
     // Of classes below class_limit [I4].
     struct hhi_bin *bins;
     struct hhi_slab **partial;
-    // Blocks that a coarser class served for this one; or HHI_CLASS_OWN, those borrowed since a carve, and
-    // HHI_CLASS_FILLS.
+    // Blocks that a coarser class served for this one; or HHI_CLASS_OWN, those borrowed since the class last
+    // got memory, and HHI_CLASS_FILLS.
     uint8_t *shared_use;
     _Atomic uint32_t class_limit;
     bool shared_all;              // nothing was taken from a slab since all were shared

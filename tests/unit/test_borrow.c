@@ -12,6 +12,7 @@ enum {
     ODD_BYTES = 656,        // of a class that is aligned to 16 bytes
     EVEN_BYTES = 640,       // and this to 128
     SOME = 12,
+    MOST = 32, // borrowed before the class gets one more of its own
 };
 
 static size_t
@@ -116,6 +117,25 @@ a_class_with_free_blocks_borrows_none(void **state)
 }
 
 static void
+who_borrows_often_gets_a_block_of_its_own(void **state)
+{
+    (void)state;
+    void *own[SOME];
+    others_free(own, LARGER_BYTES);
+    for (unsigned i = 0; i < MOST; i++) {
+        void *borrowed = core_alloc(heap, BYTES);
+        assert_int_equal(usable(borrowed), LARGER_BYTES);
+        assert_int_equal(hhi_heap_free(heap, borrowed), 0);
+    }
+    void *more = core_alloc(heap, BYTES), *next = core_alloc(heap, BYTES);
+    assert_int_equal(usable(more), BYTES);
+    assert_int_equal(usable(next), LARGER_BYTES); // one more, not a list of them
+    assert_int_equal(hhi_heap_free(heap, more), 0);
+    assert_ptr_equal(core_alloc(heap, BYTES), more);
+    give_some(own, BYTES);
+}
+
+static void
 a_borrowed_zeroed_block_is_zero(void **state)
 {
     (void)state;
@@ -154,6 +174,7 @@ main(void)
         BORROW_TEST(a_block_that_another_thread_freed_there_comes_first_too),
         BORROW_TEST(what_is_freed_in_a_much_larger_class_is_not_taken),
         BORROW_TEST(a_class_with_free_blocks_borrows_none),
+        BORROW_TEST(who_borrows_often_gets_a_block_of_its_own),
         BORROW_TEST(aligned_blocks_are_aligned_whatever_was_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
