@@ -63,8 +63,9 @@ tables_extent(size_t limit)
     uintptr_t page_bytes = hhi_os_page_bytes(), middle = (uintptr_t)hhi_window.heads;
     size_t records = limit;
     limit = hh_align_up(limit, HEAD_PIECES_PER_STEP);
-    if (limit > hhi_window.granules)
-        limit = hhi_window.granules;
+    // Not granules, which grows: what was committed once would seem to have reached farther.
+    if (limit > hhi_window.most_granules)
+        limit = hhi_window.most_granules;
     return (struct tables_extent){
         hh_align_up((uintptr_t)hhi_window.records + (records << HHI_RECORD_SHIFT), page_bytes),
         hh_align_down(middle - limit / HHI_GRANULES_PER_MIB * sizeof(uint32_t), page_bytes),

@@ -2,19 +2,22 @@
 /*
  * The heap's tables are reserved as it grows. A limit of address space that is set when the process runs leaves
  * room for a thread and for some memory; a heap that outgrows its first tables gets more, and every free is
- * checked there, too.
+ * checked there, too; and it gets them without a gap, however small the steps are in which it grows.
  */
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "support/plain.h"
 
 PLAIN_FUNCTION(hh_heap *, hh_heap_default, (void), ())
 PLAIN_FUNCTION(hh_status, hh_heap_free, (hh_heap * heap, void *block), (heap, block))
 
-enum { LIMIT_MIB = 256, PIECES = 48, HUGE_BLOCKS = 3 };
+enum { LIMIT_MIB = 256, PIECES = 48, HUGE_BLOCKS = 3, STEPS = 600 };
 #define MIB ((size_t)1 << 20)
+#define STEP_BYTES (64 * MIB)
+#define STEPS_LIMIT_BYTES ((size_t)64 << 30) // of which a window of 64 GiB comes, whose first tables end at 30
 #define HUGE_BYTES ((size_t)18 << 30) // the first tables are of 28 GiB or so
 
 static void *
@@ -86,6 +89,36 @@ outgrows_first_tables(void)
 }
 
 static int
+grows_in_steps(void)
+{
+    static char *steps[STEPS];
+    for (unsigned i = 0; i < STEPS; i++) {
+        steps[i] = malloc(STEP_BYTES);
+        if (steps[i] == NULL)
+            return EXIT_SKIPPED; // as above
+        steps[i][0] = (char)i;
+    }
+    for (unsigned i = 0; i < STEPS; i++) {
+        check(steps[i][0] == (char)i && plain_is_block(steps[i]));
+        free(steps[i]);
+        check(!plain_is_block(steps[i]));
+    }
+    return 0;
+}
+
+// The window is chosen when a process starts, so the limit has to be there before.
+static const char *program;
+
+static int
+grows_in_steps_within_limit(void)
+{
+    struct rlimit limit = {STEPS_LIMIT_BYTES, STEPS_LIMIT_BYTES};
+    check(setrlimit(RLIMIT_AS, &limit) == 0);
+    execl(program, program, "steps", (char *)NULL);
+    return EXIT_FAILURE;
+}
+
+static int
 run(int (*part)(void))
 {
     int status = 0;
@@ -98,9 +131,14 @@ run(int (*part)(void))
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    if (argc > 1)
+        return grows_in_steps();
+    program = argv[0];
     int late = run(limit_set_late), grown = run(outgrows_first_tables);
+    int steps = run(grows_in_steps_within_limit);
     check(late == 0 && (grown == 0 || grown == EXIT_SKIPPED));
-    return grown;
+    check(steps == 0 || steps == EXIT_SKIPPED);
+    return steps == 0 ? grown : steps;
 }
