@@ -215,9 +215,11 @@ static void bin_unload(struct hhi_cache *cache, unsigned class_index);
 HH_SLOW static void
 lent_retire(struct hhi_cache *cache, struct hhi_slab *slab)
 {
+    // No list holds a block of it. It is full, or was current, or its last free block was borrowed.
     if (slab->state == HHI_SLAB_CURRENT)
         bin_unload(cache, hhi_slab_class(slab));
-    HH_ASSERT(slab->state == HHI_SLAB_FULL); // no list holds a block of it
+    if (slab->state == HHI_SLAB_PARTIAL)
+        partial_remove(cache, slab);
     // relaxed: the token's holder changes the owner [SL-3].
     hh_store_relaxed(&slab->owner, &hhi_cache_none);
     hhi_heap_retire_slab(slab);

@@ -22,6 +22,9 @@ enum {
     BYTES = 4096,
     SMALLER_BYTES = 3500,
     SLAB_BLOCKS = 16,
+    OWN_BYTES = 5120,    // of a class of its own,
+    OWN_BLOCKS = 12,     // a slab,
+    BORROW_BYTES = 4608, // from which this one borrows
     MOST = LIMIT_BYTES / BYTES,
     STORM_THREADS = 3,
     STORM_STEPS = 30000,
@@ -222,6 +225,57 @@ a_lent_slab_refuses_second_frees(void **state)
         assert_int_not_equal(hhi_heap_free(heap, theirs.block[at]), 0);
 }
 
+// Of a full slab one block is freed, which puts it into the list of partly used ones, and borrowed.
+static void
+they_borrow_the_last_block(void)
+{
+    for (theirs.count = 0; theirs.count < OWN_BLOCKS; theirs.count++)
+        theirs.block[theirs.count] = hhi_heap_alloc(heap, OWN_BYTES, HHI_LEVEL_TASK);
+    void *next = hhi_heap_alloc(heap, OWN_BYTES, HHI_LEVEL_TASK),
+         *last = theirs.block[OWN_BLOCKS - 1];
+    HH_CHECK(hhi_heap_free(heap, last) == 0);
+    HH_CHECK(hhi_heap_alloc(heap, BORROW_BYTES, HHI_LEVEL_TASK) == last);
+    HH_CHECK(hhi_heap_free(heap, next) == 0);
+}
+
+static void
+they_look_at_what_arrived(void)
+{
+    hhi_cache_drain(hhi_cache_find(hhi_self, heap));
+    hhi_cache_check(hhi_cache_find(hhi_self, heap));
+}
+
+static void
+they_take_of_their_own(void)
+{
+    void *blocks[4 * OWN_BLOCKS];
+    for (unsigned at = 0; at < 4 * OWN_BLOCKS; at++)
+        core_fill(blocks[at] = core_alloc(heap, OWN_BYTES), OWN_BYTES, at);
+    for (unsigned at = 0; at < 4 * OWN_BLOCKS; at++) {
+        HH_CHECK(core_holds(blocks[at], OWN_BYTES, at));
+        HH_CHECK(hhi_heap_free(heap, blocks[at]) == 0);
+    }
+    hhi_cache_check(hhi_cache_find(hhi_self, heap));
+}
+
+static void
+a_slab_whose_last_free_block_was_borrowed_is_lent_and_ends(void **state)
+{
+    (void)state;
+    sleeper_does(they_borrow_the_last_block);
+    struct hhi_slab *slab = hhi_slab_at(hhi_run_head_of(theirs.block[0]));
+    for (unsigned at = 0; at < OWN_BLOCKS; at++)
+        assert_int_equal(hhi_heap_free(heap, theirs.block[at]), 0);
+    assert_int_equal(slab->state, HHI_SLAB_PARTIAL);
+    blocks_take(&mine, 5000);
+    assert_true(hhi_lent_is(slab));
+    sleeper_does(they_look_at_what_arrived);
+    assert_int_equal(core_census(heap), mine.count);
+    blocks_give(&mine, 5000);
+    sleeper_does(they_take_of_their_own);
+    assert_int_equal(core_census(heap), 0);
+}
+
 static int
 advise_refused(void *address, size_t size_bytes, int advice)
 {
@@ -365,6 +419,7 @@ main(void)
         LENT_TEST(a_lent_slab_is_counted_before_it_is_used_again),
         LENT_TEST(a_lent_slab_is_counted_before_a_block_of_it_is_borrowed),
         LENT_TEST(a_lent_slab_refuses_second_frees),
+        LENT_TEST(a_slab_whose_last_free_block_was_borrowed_is_lent_and_ends),
         LENT_TEST(a_slab_whose_pages_the_kernel_keeps_is_not_lent),
         LENT_TEST(the_accounts_are_right_when_its_owner_its_heap_or_the_limit_ends),
         LENT_TEST(the_child_of_a_fork_goes_on_with_lent_slabs),
