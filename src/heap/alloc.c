@@ -50,13 +50,37 @@ block_is_fresh(const void *block)
     return slab != NULL && slab->head_fresh;
 }
 
+// A record's cache of a heap, with room for a class. NULL: no memory.
+static struct hhi_cache *
+cache_ready(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index, unsigned level)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        struct hhi_cache *cache = hhi_cache_get(thread, heap);
+        if (hh_likely(cache != NULL && hhi_cache_reserve(cache, class_index)))
+            return cache;
+        if (!hhi_limit_retry_record(level, attempt))
+            return NULL;
+    }
+}
+
+// The calling thread's record, or one lent to it. NULL: no memory.
+static struct hhi_thread *
+thread_ready(unsigned level)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        struct hhi_thread *thread = hhi_thread_get();
+        if (hh_likely(thread != NULL) || !hhi_limit_retry_record(level, attempt))
+            return thread;
+    }
+}
+
 // A block of a class from a record's cache. *fresh: it reads as zero.
 static void *
 class_take(struct hhi_thread *thread, struct hh_heap *heap, unsigned class_index, unsigned level,
            bool *fresh)
 {
-    struct hhi_cache *cache = hhi_cache_get(thread, heap);
-    if (cache == NULL || !hhi_cache_reserve(cache, class_index))
+    struct hhi_cache *cache = cache_ready(thread, heap, class_index, level);
+    if (cache == NULL)
         return NULL;
     struct hhi_bin *bin = &cache->bins[class_index];
     void *block;
@@ -94,7 +118,7 @@ block_take(struct hh_heap *heap, size_t size_bytes, unsigned level, bool *fresh)
         *fresh = false;
         return kept;
     }
-    struct hhi_thread *thread = hhi_thread_get();
+    struct hhi_thread *thread = thread_ready(level);
     if (thread == NULL)
         return NULL;
     void *block;
@@ -121,7 +145,7 @@ hhi_heap_alloc_slow(struct hh_heap *heap, size_t size_bytes, unsigned level)
     // A block above the small sizes, or of an empty bin, without the detour by heap and thread.
     unsigned class_index = hhi_class_of(size_bytes);
     if (hh_unlikely(!hhi_cache_reserve(cache, class_index)))
-        return NULL;
+        return block_take(heap, size_bytes, level, &fresh);
     struct hhi_bin *bin = &cache->bins[class_index];
     size_t index = bin->head;
     if (index >= HHI_LINK_END)
@@ -198,7 +222,7 @@ hhi_heap_alloc_aligned(struct hh_heap *heap, size_t alignment_bytes, size_t size
     if (hhi_aligned_class(alignment_bytes, size_bytes, &rounded_bytes) &&
         rounded_bytes <= hhi_slab_limit_bytes)
         return hhi_heap_alloc_fast(heap, rounded_bytes, level);
-    struct hhi_thread *thread = hhi_thread_get();
+    struct hhi_thread *thread = thread_ready(level);
     if (thread == NULL)
         return NULL;
     bool fresh;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "heap/file_names.h"
 #include "heap/heap_list.h"
+#include "heap/limit.h"
 #include "heap/sample.h"
 #include "meta/meta_arena.h"
 
@@ -80,14 +81,25 @@ tracked_remove_locked(struct hh_heap *heap, struct hhi_slab *slab, unsigned clas
     slab->state = HHI_SLAB_FULL;
 }
 
+// The heap's lists of tracked slabs. False: no memory.
+static bool
+tracked_ready(struct hh_heap *heap, unsigned level)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        hhi_lock_enter(&heap->lock);
+        bool ready = hhi_heap_track_locked(heap);
+        hhi_lock_leave(&heap->lock);
+        if (ready || !hhi_limit_retry_record(level, attempt))
+            return ready;
+    }
+}
+
 // A slab with the array for its records; not in the list of tracked slabs yet.
 static struct hhi_slab *
 tracked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
-    hhi_lock_enter(&heap->lock);
-    bool ready = hhi_heap_track_locked(heap);
-    hhi_lock_leave(&heap->lock);
-    struct hhi_slab *slab = ready ? hhi_heap_carve(heap, class_index, level) : NULL;
+    struct hhi_slab *slab =
+        tracked_ready(heap, level) ? hhi_heap_carve(heap, class_index, level) : NULL;
     if (slab == NULL)
         return NULL;
     // relaxed: nobody else uses the slab yet.

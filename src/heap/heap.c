@@ -287,7 +287,9 @@ hhi_heap_try_large_first(struct hh_heap *heap, size_t size_bytes, unsigned tries
     if (block != NULL || tries.calls == 0)
         return block;
     if (hhi_limit_retry(*level, 0, &tries)) {
-        *level = hhi_level_try(*level, HHI_TRY_LAST);
+        // A process-critical request goes on to the reserve, and waits.
+        if (hhi_level_try(*level, HHI_TRY_ALL) != HHI_LEVEL_PROCESS)
+            *level = hhi_level_try(*level, HHI_TRY_LAST);
     } else {
         *level = hhi_level_try(*level, HHI_TRY_AT_HAND);
         hhi_run_release_unused();

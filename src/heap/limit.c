@@ -296,6 +296,13 @@ hhi_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries)
     return false;
 }
 
+bool
+hhi_limit_retry_record(unsigned level, unsigned attempt)
+{
+    struct hhi_tries tries = {0};
+    return limit_known_level(level) == HHI_LEVEL_PROCESS && hhi_limit_retry(level, attempt, &tries);
+}
+
 // Expects the word to hold expected; maps and stores, or leaves all as it was.
 static void
 reserve_map(uintptr_t expected)

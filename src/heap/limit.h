@@ -156,6 +156,8 @@ enum hhi_limit_step hhi_limit_next_step(unsigned level, unsigned attempt);
  * request has left. A process-critical one may make as many again after the reserve was given up, and after each wait.
  */
 bool hhi_limit_retry(unsigned level, unsigned attempt, struct hhi_tries *tries);
+// The same for records of ours that a request needs, which only a process-critical one tries again.
+bool hhi_limit_retry_record(unsigned level, unsigned attempt);
 
 // From now on a reserve is wanted: map it. Failure is silent; a later refill tries again.
 void hhi_limit_prepare_reserve(void);

@@ -17,7 +17,8 @@ PLAIN_FUNCTION(hh_status, hh_heap_free, (hh_heap * heap, void *block), (heap, bl
 enum { LIMIT_MIB = 256, PIECES = 48, HUGE_BLOCKS = 3, STEPS = 600 };
 #define MIB ((size_t)1 << 20)
 #define STEP_BYTES (64 * MIB)
-#define STEPS_LIMIT_BYTES ((size_t)64 << 30) // of which a window of 64 GiB comes, whose first tables end at 30
+#define STEPS_LIMIT_BYTES                                                                          \
+    ((size_t)64 << 30) // of which a window of 64 GiB comes, whose first tables end at 30
 #define HUGE_BYTES ((size_t)18 << 30) // the first tables are of 28 GiB or so
 
 static void *
