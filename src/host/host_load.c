@@ -3,7 +3,6 @@
 #include "host/host_load.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "base/atomic.h"
 #include "heap/heap.h"
@@ -54,51 +53,22 @@ hhi_host_get_memory_load(IHostMemoryManager *self, uint32_t *load_percent, size_
 }
 
 static void
-load_fork_prepare(void)
+load_fork(enum hhi_fork_step step)
 {
-    hhi_fork_begin();
-    hhi_monitor_fork(HHI_FORK_LOOK);
-    hhi_notice_fork(HHI_FORK_LOOK);
-    hhi_monitor_fork(HHI_FORK_TAKE);
-    hhi_notice_fork(HHI_FORK_TAKE);
+    bool forwards = step == HHI_FORK_LOOK || step == HHI_FORK_TAKE;
+    if (forwards)
+        hhi_monitor_fork(step);
+    hhi_notice_fork(step);
+    if (!forwards)
+        hhi_monitor_fork(step);
 }
 
-static void
-load_fork_parent(void)
-{
-    hhi_notice_fork(HHI_FORK_PARENT);
-    hhi_monitor_fork(HHI_FORK_PARENT);
-    hhi_fork_end(HHI_FORK_PARENT);
-}
-
-static void
-load_fork_child(void)
-{
-    hhi_notice_fork(HHI_FORK_CHILD);
-    hhi_monitor_fork(HHI_FORK_CHILD);
-    hhi_fork_end(HHI_FORK_CHILD);
-}
-
-/*
- * Only hosts get here, so a program that merely uses malloc has no handlers of ours. False: libc had
- * no memory for them; then nothing may be done that a fork has to know of. While another thread is at
- * it they are as good as registered: they guard against later forks only.
- */
+// Only hosts get here, so the forks of a program that merely uses malloc have less to do. False: libc has no
+// memory for handlers; then nothing may be done that a fork has to know of.
 static bool
 load_handle_fork(void)
 {
-    enum { UNHANDLED, ASKING, HANDLED };
-    static _Atomic(uint32_t) handled;
-    uint32_t state = UNHANDLED;
-    // relaxed (all): who asks excludes others; libc hands on what it was given.
-    if (hh_likely(hh_load_relaxed(&handled) == HANDLED))
-        return true;
-    if (!hh_cas_strong_relaxed(&handled, &state, ASKING))
-        return true;
-    bool done = hhi_process_watch_forks() &&
-                pthread_atfork(load_fork_prepare, load_fork_parent, load_fork_child) == 0;
-    hh_store_relaxed(&handled, done ? HANDLED : UNHANDLED);
-    return done;
+    return hhi_process_watch_forks_first(load_fork);
 }
 
 /*

@@ -33,6 +33,16 @@ lock_futex(struct hhi_lock *lock)
     return (_Atomic uint32_t *)(void *)&lock->state;
 }
 
+// 0: it is past.
+static unsigned
+nap_until(uint64_t deadline_ms)
+{
+    uint64_t now_ms = hhi_os_clock_ms();
+    if (now_ms >= deadline_ms)
+        return 0;
+    return deadline_ms - now_ms < NAP_MS ? (unsigned)(deadline_ms - now_ms) : NAP_MS;
+}
+
 bool
 hhi_lock_wait(struct hhi_lock *lock, uint64_t word, uint64_t deadline_ms)
 {
@@ -49,12 +59,13 @@ hhi_lock_wait(struct hhi_lock *lock, uint64_t word, uint64_t deadline_ms)
             continue;
         // A lost thread's, or this thread's own: waiting would never end.
         HH_CHECK(state != HHI_LOCK_BROKEN && hhi_lock_owner(state) != hhi_lock_owner(word));
-        if (deadline_ms != 0 && hhi_os_clock_ms() >= deadline_ms)
+        unsigned nap_ms = deadline_ms == 0 ? LOOK_AGAIN_MS : nap_until(deadline_ms);
+        if (nap_ms == 0)
             return false;
         uint64_t asleep = state | HHI_LOCK_SLEEPERS;
         // relaxed: the mark makes the holder wake us; the lock itself is taken above.
         if (state == asleep || hh_cas_strong_relaxed(&lock->state, &state, asleep))
-            HHI_LOCK_SLEEP(lock, asleep, deadline_ms == 0 ? LOOK_AGAIN_MS : NAP_MS);
+            HHI_LOCK_SLEEP(lock, asleep, nap_ms);
     }
     return true;
 }

@@ -118,11 +118,17 @@ enum hhi_fork_step {
 
 /*
  * Before LOOK and after PARENT or CHILD, which step tells; signals are blocked between them. Forks nest
- * all the same: two modules may be at it, and handlers of fork that are not ours may let signals in.
+ * all the same: handlers of fork that are not ours may let signals in.
+ *
  * With threads libc's list of streams is locked between them too, before any lock of ours: libc locks
- * it after our handlers, and who has it may wait for a stream whose user waits for one of our locks.
+ * it after our handlers, and who has it may wait for a stream whose user waits for one of our locks. Who
+ * has one of our locks may wait for the list, too: in a handler's fork, or in a visitor that flushes all
+ * streams. So a lock is waited for a short time only. If one was missed, the caller leaves what it took
+ * (PARENT), lets others get on (hhi_fork_try_again), and takes all anew.
  */
 void hhi_fork_begin(void);
+bool hhi_fork_missed(void);
+void hhi_fork_try_again(void);
 void hhi_fork_end(enum hhi_fork_step step);
 // Depth of the fork the calling thread is in, 0 for none.
 unsigned hhi_fork_depth(void);

@@ -9,6 +9,10 @@ enum {
      * for microseconds; longer only where the machine is overloaded, or where the other waits for us.
      */
     FORK_PATIENCE_MS = 2000,
+    // So long with the list of streams locked, for which the other may wait; then so long without, each time twice.
+    FORK_TRY_MS = 10,
+    FORK_NAP_MS = 1,
+    FORK_NAP_MOST_MS = 16,
 };
 
 // The lock of libc's list of streams, recursive. glibc exports it without a header; NULL elsewhere.
@@ -25,6 +29,8 @@ static HH_TLS_INITIAL_EXEC struct {
     unsigned streams;                          // how many of them, inner ones, locked the list
     uint64_t signals;                          // blocked before the outermost fork
     uint64_t deadline_ms;                      // 0: not yet begun to wait
+    unsigned nap_ms;                           // after the next try
+    bool missed;                               // in this try a lock was not to be had
 } forks;
 
 /*
@@ -68,6 +74,28 @@ hhi_fork_begin(void)
     if (depth <= HHI_LOCK_DEPTH_MOST)
         forks.interrupted[depth] = depth > 1 && forks.interrupted[depth - 1];
     forks.deadline_ms = 0;
+    forks.missed = false;
+    forks.nap_ms = FORK_NAP_MS;
+    streams_take();
+}
+
+bool
+hhi_fork_missed(void)
+{
+    return forks.missed;
+}
+
+// An outer fork has locks of ours, so an inner one misses none: there is one level to give up.
+void
+hhi_fork_try_again(void)
+{
+    forks.streams--;
+    streams_unlock();
+    hhi_os_sleep_ms(forks.nap_ms);
+    if (forks.nap_ms < FORK_NAP_MOST_MS)
+        forks.nap_ms *= 2;
+    forks.deadline_ms = 0;
+    forks.missed = false;
     streams_take();
 }
 
@@ -86,19 +114,26 @@ hhi_fork_depth(void)
     return forks.depth;
 }
 
+// How long this fork waits for locks. 0: for as long as it takes.
+static uint64_t
+fork_deadline_ms(void)
+{
+    bool interrupted = forks.interrupted[forks.depth];
+    if (!interrupted && forks.streams == 0)
+        return 0;
+    if (forks.deadline_ms == 0)
+        forks.deadline_ms = hhi_os_clock_ms() + (interrupted ? FORK_PATIENCE_MS : FORK_TRY_MS);
+    return forks.deadline_ms;
+}
+
 static void
 lock_take(struct hhi_lock *lock)
 {
     uint64_t word = hhi_thread_self() | (uint64_t)forks.depth << HHI_LOCK_DEPTH_SHIFT;
     if (hhi_lock_is_mine(lock) || hhi_lock_try_as(lock, word))
         return;
-    uint64_t deadline_ms = 0;
-    if (forks.interrupted[forks.depth]) {
-        if (forks.deadline_ms == 0)
-            forks.deadline_ms = hhi_os_clock_ms() + FORK_PATIENCE_MS;
-        deadline_ms = forks.deadline_ms;
-    }
-    (void)hhi_lock_wait(lock, word, deadline_ms);
+    if (!hhi_lock_wait(lock, word, fork_deadline_ms()) && !forks.interrupted[forks.depth])
+        forks.missed = true;
 }
 
 // Taken by the fork that is ending now, not by an outer one or by interrupted code.
@@ -130,7 +165,7 @@ hhi_lock_fork(struct hhi_lock *lock, enum hhi_fork_step step)
         return;
     if (step == HHI_FORK_LOOK && hhi_lock_is_mine(lock))
         forks.interrupted[forks.depth] = true;
-    if (step == HHI_FORK_TAKE)
+    if (step == HHI_FORK_TAKE && !forks.missed)
         lock_take(lock);
     // relaxed: only this thread stores its own number.
     if (step == HHI_FORK_PARENT && lock_is_of_this_fork(hh_load_relaxed(&lock->state)))

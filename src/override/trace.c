@@ -2,10 +2,6 @@
 // override/trace.c - see trace.h.
 #include "override/trace.h"
 
-#include "override/front.h"
-
-#include <pthread.h>
-
 #include "base/bits.h"
 #include "base/check.h"
 #include "diag/diag.h"
@@ -14,6 +10,7 @@
 #include "os/lock.h"
 #include "os/os.h"
 #include "os/os_kept_file.h"
+#include "override/front.h"
 #include "process/process.h"
 
 enum trace_kind {
@@ -105,30 +102,16 @@ hhi_process_options_read(void)
     trace_write(trace_head, sizeof trace_head);
 }
 
+// In the child the file and what is in the buffer are the parent's.
 static void
-trace_fork_prepare(void)
+trace_fork(enum hhi_fork_step step)
 {
-    hhi_fork_begin();
-    hhi_lock_fork(&trace.lock, HHI_FORK_LOOK);
-    hhi_lock_fork(&trace.lock, HHI_FORK_TAKE);
-}
-
-static void
-trace_fork_parent(void)
-{
-    hhi_lock_fork(&trace.lock, HHI_FORK_PARENT);
-    hhi_fork_end(HHI_FORK_PARENT);
-}
-
-// The file and what is in the buffer are the parent's.
-static void
-trace_fork_child(void)
-{
-    hhi_lock_fork(&trace.lock, HHI_FORK_CHILD);
+    hhi_lock_fork(&trace.lock, step);
+    if (step != HHI_FORK_CHILD)
+        return;
     trace.count = 0;
     hhi_kept_file_close(&trace.file);
     trace_stop();
-    hhi_fork_end(HHI_FORK_CHILD);
 }
 
 __attribute__((constructor(101))) static void
@@ -138,8 +121,7 @@ trace_construct(void)
     if (!hhi_trace_on())
         return;
     // A child would write into its parent's file.
-    if (!hhi_process_watch_forks() ||
-        pthread_atfork(trace_fork_prepare, trace_fork_parent, trace_fork_child) != 0) {
+    if (!hhi_process_watch_forks_first(trace_fork)) {
         hhi_diag_report("trace: no memory to be told of forks, nothing is recorded");
         trace.count = 0;
         trace_stop();

@@ -22,6 +22,9 @@
 #include "slab/guard.h"
 
 enum { FORKS_UNWATCHED, FORKS_ASKING, FORKS_WATCHED };
+enum { FORK_FIRST_MOST = 2 }; // the trace, the host's callbacks
+
+typedef void (*fork_step)(enum hhi_fork_step);
 
 static void process_retry_forks(void);
 
@@ -33,6 +36,7 @@ static struct {
     bool prepared; // under the lock: all but the window
     pthread_key_t thread_key;
     bool thread_key_made;
+    _Atomic(fork_step) first[FORK_FIRST_MOST]; // filled from the beginning, any thread
 } process HH_START_STATE;
 
 bool (*const hhi_process_up)(void) = hhi_process_start;
@@ -115,28 +119,60 @@ hhi_process_start(void)
  * have been interrupted anywhere in this library by a handler that forks: then it goes on in parent and
  * child where it was, with the locks it has, so the child's steps change nothing that it may be at.
  */
-static void (*const fork_steps[])(enum hhi_fork_step) = {
+static const fork_step fork_steps[] = {
     process_fork,        hhi_region_fork, hhi_guard_fork, hhi_sweep_fork,  hhi_heap_list_fork,
     hhi_threads_fork,    hhi_heaps_fork,  hhi_debug_fork, hhi_limbo_fork,  hhi_run_fork,
     hhi_region_map_fork, hhi_rcu_fork,    hhi_meta_fork,  hhi_sample_fork,
 };
-enum { FORK_STEPS = sizeof fork_steps / sizeof fork_steps[0] };
+enum { FORK_STEPS = FORK_FIRST_MOST + sizeof fork_steps / sizeof fork_steps[0] };
+
+// A module that comes in the middle of a fork has taken nothing, and leaves nothing.
+static void
+fork_step_at(unsigned at, enum hhi_fork_step step)
+{
+    // relaxed: code is always there.
+    fork_step module = at < FORK_FIRST_MOST ? hh_load_relaxed(&process.first[at])
+                                            : fork_steps[at - FORK_FIRST_MOST];
+    if (module != NULL)
+        module(step);
+}
+
+// The first count modules, in the opposite order.
+static void
+fork_steps_back(unsigned count, enum hhi_fork_step step)
+{
+    while (count > 0)
+        fork_step_at(--count, step);
+}
+
+// One try to take all locks. False: none is taken.
+static bool
+fork_take(void)
+{
+    for (unsigned at = 0; at < FORK_STEPS; at++) {
+        fork_step_at(at, HHI_FORK_TAKE);
+        if (hhi_fork_missed()) {
+            fork_steps_back(at + 1, HHI_FORK_PARENT);
+            return false;
+        }
+    }
+    return true;
+}
 
 static void
 fork_prepare(void)
 {
     hhi_fork_begin();
     for (unsigned at = 0; at < FORK_STEPS; at++)
-        fork_steps[at](HHI_FORK_LOOK);
-    for (unsigned at = 0; at < FORK_STEPS; at++)
-        fork_steps[at](HHI_FORK_TAKE);
+        fork_step_at(at, HHI_FORK_LOOK);
+    while (!fork_take())
+        hhi_fork_try_again();
 }
 
 static void
 fork_parent(void)
 {
-    for (unsigned at = FORK_STEPS; at-- > 0;)
-        fork_steps[at](HHI_FORK_PARENT);
+    fork_steps_back(FORK_STEPS, HHI_FORK_PARENT);
     hhi_fork_end(HHI_FORK_PARENT);
 }
 
@@ -147,8 +183,7 @@ fork_child(void)
     bool section_lost =
         hhi_guard_fork_child(hhi_thread_is_real(hhi_self) ? &hhi_self->guard : NULL);
     hhi_threads_fork_child(section_lost);
-    for (unsigned at = FORK_STEPS; at-- > 0;)
-        fork_steps[at](HHI_FORK_CHILD);
+    fork_steps_back(FORK_STEPS, HHI_FORK_CHILD);
     hhi_fork_end(HHI_FORK_CHILD);
 }
 
@@ -162,6 +197,20 @@ hhi_process_watch_forks(void)
     bool watched = pthread_atfork(fork_prepare, fork_parent, fork_child) == 0;
     hh_store_relaxed(&process.forks, watched ? FORKS_WATCHED : FORKS_UNWATCHED);
     return watched;
+}
+
+bool
+hhi_process_watch_forks_first(fork_step step)
+{
+    if (!hhi_process_watch_forks())
+        return false;
+    for (unsigned at = 0; at < FORK_FIRST_MOST; at++) {
+        fork_step place = NULL;
+        // relaxed: code is always there; a fork that does not see it yet came before.
+        if (hh_cas_strong_relaxed(&process.first[at], &place, step) || place == step)
+            return true;
+    }
+    return false;
 }
 
 static bool

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "base/compiler.h"
+#include "os/lock.h"
 
 /*
  * Bring the library up. Idempotent; called by the first use and by a constructor. May run before
@@ -23,10 +24,15 @@ bool hhi_process_start(void);
 
 /*
  * Have libc tell the library of forks: true if it does so already, or now. False: it had no memory; another
- * call tries again. May allocate, and takes a lock of libc's. Whoever has handlers of fork with locks
- * that come before the library's registers them after this, since libc calls the latest first.
+ * call tries again. May allocate, and takes a lock of libc's.
  */
 bool hhi_process_watch_forks(void);
+
+/*
+ * The same for a module with locks that come before the library's: step is called at each fork from now on, at
+ * LOOK and TAKE before the library's own, at PARENT and CHILD after. Asked again for the same, it does nothing.
+ */
+bool hhi_process_watch_forks_first(void (*step)(enum hhi_fork_step));
 
 /*
  * Called by the start, once, when the options are known and no thread has a record yet. The library's

@@ -47,6 +47,17 @@ hhi_fork_begin(void)
 {
 }
 
+static inline bool
+hhi_fork_missed(void)
+{
+    return false;
+}
+
+static inline void
+hhi_fork_try_again(void)
+{
+}
+
 static inline void
 hhi_fork_end(enum hhi_fork_step step)
 {

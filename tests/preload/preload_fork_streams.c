@@ -2,14 +2,23 @@
 /*
  * fork while other threads use streams. libc locks the list of all streams in a fork; who has that lock
  * may wait for a stream (fflush(NULL)) whose user allocates. So a fork that took the heap's locks first
- * waited for itself. Both sides can use the list afterwards, from any thread. A hang is ended by a
- * timer and fails the test.
+ * waited for itself. One that takes the list first and then waits for a heap's lock waits for itself, too: who
+ * has it may want the list, for the visitor of a walk may flush all streams, and a thread with a lock of
+ * ours may fork, in a handler. Both sides can use the list afterwards, from any thread. A hang is
+ * ended by a timer and fails the test.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "support/plain.h"
+
+PLAIN_FUNCTION(hh_status, hh_heap_create, (const hh_heap_options *options, hh_heap **heap),
+               (options, heap))
+PLAIN_FUNCTION(void *, hh_heap_alloc, (hh_heap * heap, size_t size_bytes), (heap, size_bytes))
+PLAIN_FUNCTION(hh_status, hh_heap_walk,
+               (hh_heap * heap, int (*visit)(void *arg, void *block, size_t size_bytes), void *arg),
+               (heap, visit, arg))
 
 enum { WRITERS = 3, FORKS = 60, SECONDS = 60, BLOCKS = 8, LARGE_BYTES = 70000 };
 
@@ -96,12 +105,59 @@ fork_once(void)
     check(waitpid(child, &status, 0) == child && status == 0);
 }
 
+// ---- Who holds a heap's lock wants the list -----------------------------------------------------
+
+enum { FLUSHES, FORKS_ITSELF, WANTS, WAIT_US = 50000 };
+
+static void *
+fork_beside(void *argument)
+{
+    fork_once();
+    return argument;
+}
+
+// Of a walk, which holds the heap's lock. While another thread forks.
+static int
+visit(void *wants, void *block, size_t size_bytes)
+{
+    pthread_t other;
+    (void)block, (void)size_bytes;
+    check(pthread_create(&other, NULL, fork_beside, NULL) == 0);
+    usleep(WAIT_US); // by now it waits for this heap
+    if (*(int *)wants == FLUSHES) {
+        check(fflush(NULL) == 0);
+    } else {
+        pid_t child = fork();
+        check(child >= 0);
+        if (child == 0)
+            _exit(0);
+        int status;
+        check(waitpid(child, &status, 0) == child && status == 0);
+    }
+    check(pthread_detach(other) == 0);
+    return 1; // ends the walk
+}
+
+static void
+list_is_wanted_with_heap_locked(void)
+{
+    hh_heap *heap = NULL;
+    for (int wants = 0; wants < WANTS; wants++) {
+        check(plain_hh_heap_create(NULL, &heap) == HH_OK);
+        check(plain_hh_heap_alloc(heap, 100) != NULL);
+        check(plain_hh_heap_walk(heap, visit, &wants) == HH_OK);
+        fork_once();
+        use_list();
+    }
+}
+
 int
 main(void)
 {
     pthread_t writers[WRITERS], flusher;
     alarm(SECONDS);
     fork_once(); // with one thread libc takes no lock
+    list_is_wanted_with_heap_locked();
     for (int i = 0; i < WRITERS; i++)
         check(pthread_create(&writers[i], NULL, write_stream, NULL) == 0);
     check(pthread_create(&flusher, NULL, flush_all, NULL) == 0);

@@ -22,7 +22,7 @@ PLACE = ROOT / "build/planted"
 FAULTS = {
     "fork": (
         "src/os/lock_fork.c",
-        "    if (step == HHI_FORK_TAKE)\n        lock_take(lock);\n",
+        "    if (step == HHI_FORK_TAKE && !forks.missed)\n        lock_take(lock);\n",
         "",
         "no lock is taken for the fork: a child finds one that a lost thread has, and ends",
     ),
