@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // os/lock_fork.c - what becomes of locks in a fork (os/lock.h).
 #include "os/lock.h"
+
+#include <assert.h>
+
 #include "os/os.h"
 
 enum {
@@ -25,13 +28,29 @@ static char libc_single_threaded __attribute__((weakref("__libc_single_threaded"
 // that fork get here, so it may be thread-local, which the hidden thread's data must not be.
 static HH_TLS_INITIAL_EXEC struct {
     unsigned depth;
-    bool interrupted[HHI_LOCK_DEPTH_MOST + 1]; // by depth: the thread holds locks of its own
-    unsigned streams;                          // how many of them, inner ones, locked the list
-    uint64_t signals;                          // blocked before the outermost fork
-    uint64_t deadline_ms;                      // 0: not yet begun to wait
-    unsigned nap_ms;                           // after the next try
-    bool missed;                               // in this try a lock was not to be had
+    unsigned streams;     // how many of them, inner ones, locked the list
+    uint64_t signals;     // blocked before the outermost fork
+    uint64_t deadline_ms; // 0: not yet begun to wait
+    uint16_t nap_ms;      // after the next try
+    uint8_t interrupted;  // bits by depth: the thread holds locks of its own
+    bool missed;          // in this try a lock was not to be had
 } forks;
+
+static_assert(HHI_LOCK_DEPTH_MOST < 8, "a bit each");
+
+static bool
+fork_is_interrupted(unsigned depth)
+{
+    return (forks.interrupted >> depth & 1) != 0;
+}
+
+// Of the fork at hand.
+static void
+fork_set_interrupted(bool interrupted)
+{
+    unsigned others = forks.interrupted & ~(1u << forks.depth);
+    forks.interrupted = (uint8_t)(others | (unsigned)interrupted << forks.depth);
+}
 
 /*
  * libc locks the list only in a process with threads, so do we: in others a handler that interrupts
@@ -72,7 +91,7 @@ hhi_fork_begin(void)
     if (depth == 1)
         forks.signals = signals;
     if (depth <= HHI_LOCK_DEPTH_MOST)
-        forks.interrupted[depth] = depth > 1 && forks.interrupted[depth - 1];
+        fork_set_interrupted(depth > 1 && fork_is_interrupted(depth - 1));
     forks.deadline_ms = 0;
     forks.missed = false;
     forks.nap_ms = FORK_NAP_MS;
@@ -93,7 +112,7 @@ hhi_fork_try_again(void)
     streams_unlock();
     hhi_os_sleep_ms(forks.nap_ms);
     if (forks.nap_ms < FORK_NAP_MOST_MS)
-        forks.nap_ms *= 2;
+        forks.nap_ms = (uint16_t)(forks.nap_ms * 2);
     forks.deadline_ms = 0;
     forks.missed = false;
     streams_take();
@@ -118,7 +137,7 @@ hhi_fork_depth(void)
 static uint64_t
 fork_deadline_ms(void)
 {
-    bool interrupted = forks.interrupted[forks.depth];
+    bool interrupted = fork_is_interrupted(forks.depth);
     if (!interrupted && forks.streams == 0)
         return 0;
     if (forks.deadline_ms == 0)
@@ -132,7 +151,7 @@ lock_take(struct hhi_lock *lock)
     uint64_t word = hhi_thread_self() | (uint64_t)forks.depth << HHI_LOCK_DEPTH_SHIFT;
     if (hhi_lock_is_mine(lock) || hhi_lock_try_as(lock, word))
         return;
-    if (!hhi_lock_wait(lock, word, fork_deadline_ms()) && !forks.interrupted[forks.depth])
+    if (!hhi_lock_wait(lock, word, fork_deadline_ms()) && !fork_is_interrupted(forks.depth))
         forks.missed = true;
 }
 
@@ -164,7 +183,7 @@ hhi_lock_fork(struct hhi_lock *lock, enum hhi_fork_step step)
     if (forks.depth > HHI_LOCK_DEPTH_MOST && step != HHI_FORK_CHILD)
         return;
     if (step == HHI_FORK_LOOK && hhi_lock_is_mine(lock))
-        forks.interrupted[forks.depth] = true;
+        fork_set_interrupted(true);
     if (step == HHI_FORK_TAKE && !forks.missed)
         lock_take(lock);
     // relaxed: only this thread stores its own number.
