@@ -558,7 +558,8 @@ early_take(struct hh_heap *heap, size_t size_bytes, unsigned level)
     struct hhi_slab *slab = hhi_slab_at((uint32_t)hhi_granule_of(block));
     // relaxed (both): nobody else has the block yet; a count publishes nothing.
     hh_store_relaxed(&slab->block_bytes, early_bytes(size_bytes));
-    hh_fetch_add_relaxed(&heap->early_runs, 1);
+    if (hhi_large_is_early(slab)) // one of half a granule has all of it
+        hh_fetch_add_relaxed(&heap->early_runs, 1);
     return block;
 }
 
@@ -608,7 +609,8 @@ resize_in_place(struct hh_heap *heap, const hh_block_info *info, size_t size_byt
  * what was asked for: who grows in small steps comes again, and every move copies everything. Up to
  * the next of four sizes per doubling, whatever it began with: blocks that grow then pass through
  * few classes, and the same ones. Each class they pass through keeps a block of memory. A new class may
- * be served by the next power of two, which must not be more than twice what was asked for (free_sized).
+ * be served by the next power of two, or above 32 KiB by a granule, which must not be more than twice
+ * what was asked for (free_sized).
  */
 static size_t
 size_to_move_to(size_t old_bytes, size_t size_bytes)
@@ -621,7 +623,9 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     // Of two numbers the highest bits differ if and only if this holds.
     if ((last ^ size_bytes) > (last & size_bytes) && roomy_bytes <= HHI_COARSE_MAX_BYTES)
         return doubling_bytes;
-    return hh_align_up(roomy_bytes, doubling_bytes / 4);
+    roomy_bytes = hh_align_up(roomy_bytes, doubling_bytes / 4);
+    return size_bytes <= HHI_STEPS_BYTES && roomy_bytes > HHI_STEPS_BYTES ? (size_t)HHI_STEPS_BYTES
+                                                                          : roomy_bytes;
 }
 
 /*

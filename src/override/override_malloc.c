@@ -203,6 +203,8 @@ override_resize_any(const char *function, void *block, size_t size_bytes, size_t
         block_bytes = hhi_front_block_bytes_medium(block);
         if (size_bytes - 1 < block_bytes && size_bytes >= block_bytes / 2)
             return block;
+        if (hhi_front_large_bytes(block) != 0) // it may grow where it is
+            return override_resize_slow(function, block, size_bytes);
     }
     if (hh_likely(size_bytes > block_bytes && block_bytes != 0)) {
         void *moved = hhi_malloc_grow(block, block_bytes, size_bytes);

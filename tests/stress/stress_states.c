@@ -44,9 +44,9 @@ enum {
     } while (0)
 
 static const size_t all_sizes[] = {
-    1,    16,    48,    64,    100,   272,   288,   320,    608,    656,    704,
-    1008, 1024,  1100,  1500,  2048,  3000,  3500,  4096,   4608,   5120,   6000,
-    8192, 10000, 20000, 33000, 40000, 65536, 70000, 200000, 262144, 300000, 1500000};
+    1,     16,    48,    64,    100,   272,   288,   320,    608,    656,    704,    1008,
+    1024,  1100,  1500,  2048,  3000,  3500,  4096,  4608,   5120,   6000,   8192,   10000,
+    20000, 30000, 32276, 33000, 40000, 65536, 70000, 200000, 262144, 300000, 1500000};
 
 struct group {
     struct hh_heap *heap; // NULL: no group
@@ -166,6 +166,12 @@ group_give(void)
         group->heap = NULL;
 }
 
+static bool
+limits_are_set(void)
+{
+    return run.limit_bytes[0] != 0 || run.limit_bytes[1] != 0;
+}
+
 // Every block to another size, as far as a limit lets it.
 static void
 group_resize(void)
@@ -175,6 +181,7 @@ group_resize(void)
     if (group == NULL || run.live_bytes + group->count * size_bytes > LIVE_BYTES_MOST)
         return;
     size_t kept_bytes = size_bytes < group->size_bytes ? size_bytes : group->size_bytes;
+    bool unnamed = false;
     for (unsigned at = 0; at < group->count; at++) {
         if (group->blocks[at] == NULL)
             continue;
@@ -193,11 +200,12 @@ group_resize(void)
         }
         must(core_holds(moved, kept_bytes, group->tag + at));
         core_fill(moved, size_bytes, group->tag + at);
+        unnamed = unnamed || (moved == group->blocks[at] && (group->unnamed || limits_are_set()));
         run.live_bytes = run.live_bytes - group->size_bytes + size_bytes;
         group->blocks[at] = moved;
     }
     group->size_bytes = size_bytes;
-    group->unnamed = true;
+    group->unnamed = unnamed;
     unsigned left = 0;
     for (unsigned at = 0; at < group->count; at++)
         left += group->blocks[at] != NULL;

@@ -159,6 +159,39 @@ another_thread_frees_it(void **state)
     assert_int_equal(hhi_heap_free(heap, block), HH_BAD_NOT_LIVE);
 }
 
+static void
+one_that_has_all_of_its_run_does_not_count(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i <= EARLY_MOST; i++) {
+        void *block = grow(core_alloc(heap, 16384), 32768);
+        assert_int_equal(usable(block), HHI_GRANULE_BYTES);
+        assert_int_equal(early_count(), 0);
+        assert_int_equal(hhi_heap_free(heap, block), 0);
+    }
+    void *block = grow(core_alloc(heap, OLD_BYTES), NEW_BYTES);
+    assert_true(is_early(block));
+    assert_int_equal(hhi_heap_free(heap, block), 0);
+}
+
+// Where none is had early, and the class is new: each time in another heap.
+static void
+its_size_can_be_told_where_limits_are_set(void **state)
+{
+    (void)state;
+    for (size_t old_bytes = 9000; old_bytes < 70000; old_bytes += 500) {
+        for (size_t more_bytes = 8; more_bytes < old_bytes / 4; more_bytes += 1999) {
+            struct hh_heap *own = heap;
+            heap = core_heap();
+            assert_int_equal(hhi_heap_set_limits(heap, 0, (size_t)1 << 30), HH_OK);
+            void *block = grow(core_alloc(heap, old_bytes), old_bytes + more_bytes);
+            assert_int_equal(hhi_heap_free_sized(heap, block, old_bytes + more_bytes), 0);
+            hhi_heap_destroy(heap);
+            heap = own;
+        }
+    }
+}
+
 #define EARLY_TEST(f) cmocka_unit_test_setup_teardown(f, heap_make, heap_end)
 
 int
@@ -172,6 +205,8 @@ main(void)
         EARLY_TEST(a_heap_or_process_with_limits_gives_none),
         EARLY_TEST(shrinking_keeps_or_moves_it),
         EARLY_TEST(another_thread_frees_it),
+        EARLY_TEST(one_that_has_all_of_its_run_does_not_count),
+        EARLY_TEST(its_size_can_be_told_where_limits_are_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
