@@ -50,6 +50,7 @@ static struct {
     struct region *spare;          // a record whose region could not be made
     uint32_t held_first;           // reserved for a region that could not be made
     uint32_t held_granules;        // 0: nothing
+    bool held_uncovered;           // the window's tables do not reach it, and could not grow
     uint32_t step_limit; // no region larger than this is tried unless needed; 0 = no limit
     uint64_t calls;      // made before the request that holds the lock
     size_t reserved_granules;
@@ -263,10 +264,10 @@ granules_release(uint32_t first, uint32_t granules)
     hhi_os_release((void *)hhi_granule_address(first), (size_t)granules << HHI_GRANULE_SHIFT);
 }
 
-// Reserve the addresses of a released region again, if one fits. *refused: granules that the kernel
-// would not reserve, or 0.
+// Reserve the addresses of a released region again, if one of granules to most fits. *refused: granules that
+// the kernel would not reserve, or 0.
 static struct region *
-region_revive(uint32_t granules, bool executable, uint32_t *refused)
+region_revive(uint32_t granules, uint32_t most, bool executable, uint32_t *refused)
 {
     // relaxed: written under the lock, which is held.
     uint32_t count = hh_load_relaxed(&runs.region_count);
@@ -274,7 +275,7 @@ region_revive(uint32_t granules, bool executable, uint32_t *refused)
         struct region *region = *region_slot(index);
         // Of the same kind, since a late reader of the map may still look at the record.
         if (region->active || region->executable != executable || region->granules < granules ||
-            region->granules > 2 * granules)
+            region->granules > most)
             continue;
         intptr_t result = hhi_os_reserve((void *)hhi_granule_address(region->first),
                                          (size_t)region->granules << HHI_GRANULE_SHIFT);
@@ -308,7 +309,8 @@ region_create(struct region *region, bool executable)
     uint32_t index = hh_load_relaxed(&runs.region_count);
     region->first = first;
     region->granules = granules;
-    if (!hhi_window_cover((size_t)first + granules) || !region_start(region, index, executable)) {
+    runs.held_uncovered = !hhi_window_cover((size_t)first + granules);
+    if (runs.held_uncovered || !region_start(region, index, executable)) {
         runs.spare = region;
         return NULL;
     }
@@ -381,9 +383,11 @@ region_add(uint32_t count, bool executable, enum hhi_run_ask ask)
         granules = runs.step_limit;
     if (granules < needed)
         granules = needed;
+    // Only a first try may have more than it asks for. A released region has its tables.
+    uint32_t most = ask == HHI_ASK_MORE ? 2 * granules : granules;
     struct region *region = NULL;
-    if (runs.held_granules < needed)
-        region = region_revive(granules, executable, &refused);
+    if (runs.held_granules < needed || runs.held_uncovered)
+        region = region_revive(granules, most, executable, &refused);
     // relaxed: written under the lock, which is held.
     if (region == NULL && hh_load_relaxed(&runs.region_count) < REGIONS_MAX) {
         struct region *record =

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "base/atomic.h"
 #include "heap/thread_cache.h"
@@ -13,6 +14,7 @@
 #include "options/options.h"
 #include "os/os.h"
 #include "region/run.h"
+#include "region/window.h"
 #include "support/core.h"
 
 static void
@@ -288,6 +290,123 @@ a_thread_without_memory_for_its_record_frees_blocks_of_others(void **state)
     assert_int_equal(hhi_heap_free(late.heap, late.block), HH_BAD_NOT_LIVE);
 }
 
+// ---- Addresses that are left --------------------------------------------------------------------
+
+#define MIB ((size_t)1 << 20)
+
+static struct {
+    struct hhi_os real;
+    size_t left_bytes; // that the process may map
+} addresses;
+
+static intptr_t
+map_what_is_left(void *address, size_t size_bytes, int protection, int flags)
+{
+    if (size_bytes > addresses.left_bytes) {
+        // relaxed: a count.
+        hh_fetch_add_relaxed(&hhi_os_calls, 1);
+        return -ENOMEM;
+    }
+    intptr_t mapped = addresses.real.map(address, size_bytes, protection, flags);
+    addresses.left_bytes -= mapped < 0 ? 0 : size_bytes;
+    return mapped;
+}
+
+static int
+unmap_to_what_is_left(void *address, size_t size_bytes)
+{
+    addresses.left_bytes += size_bytes;
+    return addresses.real.unmap(address, size_bytes);
+}
+
+static void
+addresses_limit(size_t left_bytes)
+{
+    addresses.real = hhi_os;
+    addresses.left_bytes = left_bytes;
+    hhi_os.map = map_what_is_left;
+    hhi_os.unmap = unmap_to_what_is_left;
+}
+
+// A region of 120 MiB was given up, in whose place a smaller one would do.
+static int
+take_less_than_was_given_up(void *argument)
+{
+    (void)argument;
+    struct hh_heap *heap = core_heap();
+    void *rest = core_alloc(heap, 40 * MIB), *kept = core_alloc(heap, 70 * MIB);
+    void *given_up = core_alloc(heap, 120 * MIB);
+    hhi_heap_free(heap, kept);
+    hhi_heap_free(heap, given_up);
+    hhi_trim();
+    addresses_limit(20 * MIB); // and 70 in a free region
+    return rest != NULL && hhi_heap_alloc(heap, 75 * MIB, HHI_LEVEL_TASK) != NULL ? 0 : 1;
+}
+
+static int
+grow_to_less_than_was_given_up(void *argument)
+{
+    (void)argument;
+    struct hh_heap *heap = core_heap();
+    void *grown = NULL, *growing = core_alloc(heap, 62 * MIB), *beside = core_alloc(heap, 66 * MIB);
+    void *given_up = core_alloc(heap, 120 * MIB);
+    hhi_heap_free(heap, beside);
+    hhi_heap_free(heap, given_up);
+    hhi_trim();
+    beside = core_alloc(heap, 66 * MIB);
+    addresses_limit(78 * MIB);
+    return hhi_heap_realloc(heap, growing, 70 * MIB, HHI_LEVEL_TASK, &grown) == 0 && grown != NULL
+               ? 0
+               : 1;
+}
+
+static void
+a_region_that_was_given_up_is_not_had_again_for_less(void **state)
+{
+    (void)state;
+    assert_int_equal(core_in_child(take_less_than_was_given_up, NULL), 0);
+    assert_int_equal(core_in_child(grow_to_less_than_was_given_up, NULL), 0);
+}
+
+static unsigned
+blocks_take(struct hh_heap *heap, void **blocks, unsigned most)
+{
+    unsigned count = 0;
+    while (count < most && (blocks[count] = hhi_heap_alloc(heap, 60 * MIB, HHI_LEVEL_TASK)) != NULL)
+        count++;
+    return count;
+}
+
+// Somebody's mapping stands where the tables would go on.
+static int
+use_again_what_has_tables(void *argument)
+{
+    enum { MOST = 4096, NEARLY = 8 };
+    static void *blocks[MOST];
+    (void)argument;
+    struct hh_heap *heap = core_heap();
+    hhi_opt.region_bytes = 64 * MIB;
+    if (core_alloc(heap, 1000) == NULL || hhi_window.granules == hhi_window.most_granules)
+        return 0; // they are all there
+    char *end = hhi_window.records + (hhi_window.granules << HHI_RECORD_SHIFT);
+    end = (char *)hh_align_up((uintptr_t)end, 64 * MIB);
+    if (mmap(end, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != end)
+        return 2;
+    unsigned first = blocks_take(heap, blocks, MOST);
+    for (unsigned i = 0; i < first; i++)
+        hhi_heap_free(heap, blocks[i]);
+    hhi_trim();
+    unsigned again = blocks_take(heap, blocks, MOST);
+    return first > NEARLY && again + NEARLY >= first ? 0 : 1;
+}
+
+static void
+regions_that_have_tables_are_used_though_these_can_not_grow(void **state)
+{
+    (void)state;
+    assert_int_equal(core_in_child(use_again_what_has_tables, NULL), 0);
+}
+
 int
 main(void)
 {
@@ -301,6 +420,8 @@ main(void)
         cmocka_unit_test(slabs_of_debug_blocks_go_back_when_they_are_empty),
         cmocka_unit_test(blocks_of_a_thread_that_ended_are_taken_again_after_they_are_freed),
         cmocka_unit_test(memory_that_is_being_given_back_is_waited_for_at_a_limit),
+        cmocka_unit_test(a_region_that_was_given_up_is_not_had_again_for_less),
+        cmocka_unit_test(regions_that_have_tables_are_used_though_these_can_not_grow),
         cmocka_unit_test(a_thread_without_memory_for_its_record_frees_blocks_of_others),
     };
     hhi_opt.decay_ms = HHI_DECAY_OFF; // nobody purges but the tests
