@@ -624,8 +624,9 @@ size_to_move_to(size_t old_bytes, size_t size_bytes)
     if ((last ^ size_bytes) > (last & size_bytes) && roomy_bytes <= HHI_COARSE_MAX_BYTES)
         return doubling_bytes;
     roomy_bytes = hh_align_up(roomy_bytes, doubling_bytes / 4);
-    return size_bytes <= HHI_STEPS_BYTES && roomy_bytes > HHI_STEPS_BYTES ? (size_t)HHI_STEPS_BYTES
-                                                                          : roomy_bytes;
+    if (hh_unlikely(roomy_bytes > HHI_STEPS_BYTES) && size_bytes <= HHI_STEPS_BYTES)
+        return HHI_STEPS_BYTES;
+    return roomy_bytes;
 }
 
 /*

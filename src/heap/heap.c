@@ -141,7 +141,8 @@ static void
 account_run(size_t size_bytes, uint32_t clean_granules)
 {
     size_t clean_bytes = (size_t)clean_granules << HHI_GRANULE_SHIFT;
-    hhi_limit_discharge(size_bytes - clean_bytes);
+    if (size_bytes != clean_bytes)
+        hhi_limit_discharge(size_bytes - clean_bytes);
     if (clean_bytes != 0)
         hhi_growth_count(clean_bytes);
     hhi_limit_refill_reserve();

@@ -32,6 +32,7 @@ enum {
     SPARSE_DIVISOR = 4,         // a slab less than a quarter live may be shared
     STALE_DIVISOR = 16,         // so much freed, and free pages are looked for again
 };
+static_assert((int)BORROW_MOST < (int)HHI_CLASS_FILLS, "counted in the bits below");
 // A thread keeps this much in partly used slabs before it shares sparse ones.
 #define SHARE_ABOVE_BYTES ((size_t)16 << 20)
 
