@@ -263,15 +263,13 @@ hhi_debug_forget_locked(struct hhi_slab *slab)
 static bool
 checked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
-    struct hhi_slab *slab = hhi_heap_carve(heap, class_index, level);
+    struct hhi_slab *slab = hhi_heap_carve(heap, class_index, true, level);
     if (slab == NULL)
         return false;
     hhi_lock_enter(&hhi_checked_lock);
     struct hhi_checked_slab *owner =
         hhi_heap_track_locked(heap) ? owner_take_locked(class_index) : NULL;
     if (owner != NULL) {
-        // relaxed (both): nobody else uses the slab yet.
-        hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_TRACKED);
         slab->records = (struct hhi_debug_record *)(void *)owner;
         slab->init = owner->count;
         list_push_locked(slab, class_index);

@@ -282,14 +282,14 @@ hhi_slab_tell(struct hhi_slab *slab, struct hhi_guard *guard)
 // Mark a block of somebody else's slab, and tell its owner. In a guarded section, which may be closed
 // afterwards.
 static hhi_refusal
-free_remote_block(struct hhi_slab *slab, void *block, struct hhi_guard *guard)
+free_remote_block(struct hh_heap *heap, struct hhi_slab *slab, void *block, struct hhi_guard *guard)
 {
     uint32_t slot, index = hhi_slab_block_at(slab, block, &slot);
     if (index == UINT32_MAX)
         return HH_BAD_INTERIOR;
     // relaxed: fixed while the section is open.
     if ((hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0)
-        return hhi_debug_free(slab, index);
+        return hhi_debug_free(heap, slab, index);
     uint16_t live = HHI_LINK_LIVE;
     // order: seq_cst [SL-2] before notice is looked at; release [SL-1].
     if (!hh_cas_strong_seq_cst(&hh_load_relaxed(&slab->links)[index], &live, HHI_LINK_REMOTE))
@@ -356,7 +356,7 @@ free_in_section(struct hh_heap *heap, void *block, struct hhi_guard *guard, stru
         return refusal;
     }
     // relaxed: fixed while carved.
-    return hh_load_relaxed(&slab->heap) == heap ? free_remote_block(slab, block, guard)
+    return hh_load_relaxed(&slab->heap) == heap ? free_remote_block(heap, slab, block, guard)
                                                 : HH_BAD_OTHER_HEAP;
 }
 

@@ -99,11 +99,9 @@ static struct hhi_slab *
 tracked_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
 {
     struct hhi_slab *slab =
-        tracked_ready(heap, level) ? hhi_heap_carve(heap, class_index, level) : NULL;
+        tracked_ready(heap, level) ? hhi_heap_carve(heap, class_index, true, level) : NULL;
     if (slab == NULL)
         return NULL;
-    // relaxed: nobody else uses the slab yet.
-    hh_store_relaxed(&slab->flags, hh_load_relaxed(&slab->flags) | HHI_SLAB_TRACKED);
     struct hhi_debug_record *records = records_take(class_index, hhi_class_blocks(class_index));
     hhi_lock_enter(&heap->lock);
     slab->records = records;
@@ -140,16 +138,18 @@ tracked_take(struct hh_heap *heap, unsigned class_index, const struct hhi_debug_
 }
 
 hhi_refusal
-hhi_debug_free(struct hhi_slab *slab, uint32_t index)
+hhi_debug_free(struct hh_heap *heap, struct hhi_slab *slab, uint32_t index)
 {
     // relaxed (all): fixed while carved, or changed under the heap's lock only.
-    struct hh_heap *heap = hh_load_relaxed(&slab->heap);
     unsigned class_index = hh_load_relaxed(&slab->class_index);
     hhi_link *link = &hh_load_relaxed(&slab->links)[index];
     bool ended = false;
     hhi_lock_enter(&heap->lock);
-    bool live =
-        hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB && hh_load_relaxed(link) == HHI_LINK_LIVE;
+    // With another free of it the slab may have ended meanwhile.
+    bool live = hh_load_relaxed(&slab->kind) == HHI_KIND_SLAB &&
+                hh_load_relaxed(&slab->heap) == heap &&
+                (hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0 &&
+                hh_load_relaxed(link) == HHI_LINK_LIVE;
     if (live) {
         hh_store_relaxed(link, (uint16_t)slab->freed);
         slab->freed = index;

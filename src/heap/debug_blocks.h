@@ -28,7 +28,7 @@ struct hhi_debug_record {
 };
 
 // Free a block of a tracked slab. 0 or HH_BAD_NOT_LIVE.
-hhi_refusal hhi_debug_free(struct hhi_slab *slab, uint32_t index);
+hhi_refusal hhi_debug_free(struct hh_heap *heap, struct hhi_slab *slab, uint32_t index);
 // A run of a heap ends: give its records back. Heap's lock held. False, at the end of a heap in the checked
 // library only: others can not have the run's pages yet. It is the default heap's then, and the caller's no more.
 bool hhi_debug_forget_locked(struct hhi_slab *slab);

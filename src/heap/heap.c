@@ -175,7 +175,7 @@ heap_carves_how(struct hh_heap *heap)
 }
 
 struct hhi_slab *
-hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
+hhi_heap_carve(struct hh_heap *heap, unsigned class_index, bool tracked, unsigned level)
 {
     size_t size_bytes = (size_t)hhi_class_granules(class_index) << HHI_GRANULE_SHIFT;
     hhi_kept_runs_give_up(heap);
@@ -186,7 +186,9 @@ hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level)
     struct hhi_slab *slab;
     for (unsigned attempt = 0;; attempt++) {
         tries.ask = try_asks(level, attempt);
-        slab = hhi_slab_carve(heap, class_index, heap_carves_how(heap), &tries, &clean_granules);
+        slab = hhi_slab_carve(heap, class_index,
+                              heap_carves_how(heap) | (tracked ? HHI_CARVE_TRACKED : 0), &tries,
+                              &clean_granules);
         if (slab != NULL || !hhi_limit_retry(level, attempt, &tries))
             break;
     }

@@ -476,6 +476,17 @@ table_entry(struct hhi_thread *thread, uint64_t heap_id)
     }
 }
 
+// Of a cache that is not there. Only where nothing is: what is free for use by now is to be found again.
+static void
+table_insert(struct hhi_thread *thread, uint64_t heap_id, struct hhi_cache *cache)
+{
+    uint32_t slot = table_slot(thread, heap_id);
+    while (thread->table[slot] != NULL)
+        slot = (slot + 1) & (thread->table_capacity - 1);
+    thread->table[slot] = cache;
+    thread->table_used++;
+}
+
 // Make room for one more cache. Caches of ended heaps go to the spare list.
 static bool
 table_reserve(struct hhi_thread *thread)
@@ -511,8 +522,7 @@ table_reserve(struct hhi_thread *thread)
             cache->next_of_heap = thread->spare;
             thread->spare = cache;
         } else {
-            *table_entry(thread, id) = cache;
-            thread->table_used++;
+            table_insert(thread, id, cache);
         }
     }
     return true;

@@ -512,7 +512,7 @@ cache_carve_asking(struct hhi_cache *cache, unsigned class_index, unsigned level
         return slab;
     // What is kept for other classes goes before memory is taken from elsewhere.
     cache_release_kept(cache);
-    slab = hhi_heap_carve(cache->heap, class_index, level);
+    slab = hhi_heap_carve(cache->heap, class_index, false, level);
     if (slab != NULL) {
         cache_adopt(cache, slab);
     } else {

@@ -308,8 +308,9 @@ void hhi_heap_retire_slab(struct hhi_slab *slab);
 size_t hhi_heap_retire_unnoted(struct hhi_slab *slab);
 // Put a slab without owner into its heap's list. Token held.
 void hhi_heap_share_slab(struct hhi_slab *slab);
-// Carve with charge against the limits, and enter the run into the heap's list.
-struct hhi_slab *hhi_heap_carve(struct hh_heap *heap, unsigned class_index, unsigned level);
+// Carve with charge against the limits, and enter the run into the heap's list. tracked: HHI_SLAB_TRACKED.
+struct hhi_slab *hhi_heap_carve(struct hh_heap *heap, unsigned class_index, bool tracked,
+                                unsigned level);
 
 // Take a slab without owner out of its heap's list; the caller holds its token then. NULL: none.
 struct hhi_slab *hhi_heap_take_shared(struct hh_heap *heap, unsigned class_index);

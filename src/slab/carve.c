@@ -120,18 +120,30 @@ limbo_push(struct hhi_slab *slab, unsigned class_index)
                      hh_load_relaxed(&limbo.granules) + hhi_class_granules(class_index));
 }
 
+// Whether it may be carved anew at once: a late free does there what any free of a stale address does, if it
+// finds a slab that is freed into in the same way.
+static bool
+limbo_serves(const struct hhi_slab *slab, const struct hh_heap *heap, bool tracked)
+{
+    // relaxed: as the run was carved last.
+    return slab->retired_from == heap &&
+           ((hh_load_relaxed(&slab->flags) & HHI_SLAB_TRACKED) != 0) == tracked;
+}
+
 // A run of the class that waits in limbo and belonged to the heap.
 static struct hhi_slab *
-limbo_pop(const struct hh_heap *heap, unsigned class_index, bool executable)
+limbo_pop(const struct hh_heap *heap, unsigned class_index, unsigned how)
 {
+    bool executable = (how & HHI_CARVE_EXECUTABLE) != 0, tracked = (how & HHI_CARVE_TRACKED) != 0;
     // relaxed: a rough figure; what another thread retires at this moment is for the next.
     if (hh_load_relaxed(&limbo.granules) == 0)
         return NULL;
     hhi_lock_enter(&limbo.lock);
     struct hhi_slab **link = &limbo_retired[executable][class_index];
-    for (int look = 1; look < LIMBO_LOOK && *link != NULL && (*link)->retired_from != heap; look++)
+    for (int look = 1; look < LIMBO_LOOK && *link != NULL && !limbo_serves(*link, heap, tracked);
+         look++)
         link = &(*link)->next;
-    struct hhi_slab *slab = *link != NULL && (*link)->retired_from == heap ? *link : NULL;
+    struct hhi_slab *slab = *link != NULL && limbo_serves(*link, heap, tracked) ? *link : NULL;
     if (slab != NULL) {
         *link = slab->next;
         // relaxed: written under the lock.
@@ -143,9 +155,11 @@ limbo_pop(const struct hh_heap *heap, unsigned class_index, bool executable)
 }
 
 static void
-slab_set_flags(struct hhi_slab *slab, bool clean, bool executable)
+slab_set_flags(struct hhi_slab *slab, bool clean, unsigned how)
 {
-    unsigned flags = (clean ? HHI_SLAB_CLEAN : 0) | (executable ? HHI_SLAB_EXECUTABLE : 0);
+    unsigned flags = (clean ? HHI_SLAB_CLEAN : 0) |
+                     ((how & HHI_CARVE_EXECUTABLE) != 0 ? HHI_SLAB_EXECUTABLE : 0) |
+                     ((how & HHI_CARVE_TRACKED) != 0 ? HHI_SLAB_TRACKED : 0);
     // relaxed: published by kind.
     hh_store_relaxed(&slab->flags, (uint8_t)flags);
 }
@@ -212,7 +226,7 @@ carve_fresh(unsigned class_index, unsigned how, struct hhi_tries *tries, uint32_
     hh_store_relaxed(&slab->links, links);
     hh_store_relaxed(&slab->class_index, (uint8_t)class_index);
     hh_store_relaxed(&slab->block_count, hhi_class_blocks(class_index));
-    slab_set_flags(slab, run.clean_granules == run.count, executable);
+    slab_set_flags(slab, run.clean_granules == run.count, how);
     *clean_granules = run.clean_granules;
     return slab;
 }
@@ -221,11 +235,10 @@ struct hhi_slab *
 hhi_slab_carve(struct hh_heap *heap, unsigned class_index, unsigned how, struct hhi_tries *tries,
                uint32_t *clean_granules)
 {
-    bool executable = (how & HHI_CARVE_EXECUTABLE) != 0;
     *clean_granules = 0;
-    struct hhi_slab *slab = limbo_pop(heap, class_index, executable);
+    struct hhi_slab *slab = limbo_pop(heap, class_index, how);
     if (slab != NULL)
-        slab_set_flags(slab, false, executable);
+        slab_set_flags(slab, false, how);
     else
         slab = carve_fresh(class_index, how, tries, clean_granules);
     if (slab == NULL)
@@ -249,7 +262,7 @@ hhi_slab_carve_large(struct hh_heap *heap, size_t size_bytes, uint32_t alignment
         return NULL;
     struct hhi_slab *slab = hhi_slab_at(run.first);
     slab_start(slab, heap, (size_t)count << HHI_GRANULE_SHIFT, count);
-    slab_set_flags(slab, run.clean_granules == run.count, executable);
+    slab_set_flags(slab, run.clean_granules == run.count, executable ? HHI_CARVE_EXECUTABLE : 0);
     slab->head_fresh = run.clean_granules == run.count;
     *clean_granules = run.clean_granules;
     // order: release [SL-5] the fields above.

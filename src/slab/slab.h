@@ -330,6 +330,7 @@ void hhi_slab_init(void);
 enum {                        // bits of how
     HHI_CARVE_EXECUTABLE = 1, // for code
     HHI_CARVE_SPARSE = 2,     // of a heap that may leave most of the slab untouched
+    HHI_CARVE_TRACKED = 4,    // HHI_SLAB_TRACKED
 };
 
 /*

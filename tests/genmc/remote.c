@@ -371,7 +371,8 @@ block_free(unsigned freer, unsigned block)
         return;
     }
     hhi_guard_open(guard);
-    counted[1] = free_remote_block(&records[0], (void *)(hhi_window.base + offset), guard) == 0;
+    counted[1] = free_remote_block(&hhi_default_heap, &records[0],
+                                   (void *)(hhi_window.base + offset), guard) == 0;
     hhi_guard_close(guard);
 }
 

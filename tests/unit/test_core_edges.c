@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/atomic.h"
+#include "heap/debug_blocks.h"
 #include "heap/thread_cache.h"
 #include "meta/meta_arena.h"
 #include "options/options.h"
@@ -167,6 +168,30 @@ slabs_of_debug_blocks_go_back_when_they_are_empty(void **state)
         assert_int_equal(stats.slab_count, 1);
         assert_int_equal(hhi_heap_free(heap, blocks[999]), HH_BAD_NOT_LIVE);
     }
+    hhi_heap_destroy(heap);
+}
+
+// A free that is late finds what it looked for, or the end of it.
+static void
+a_slab_of_debug_blocks_does_not_become_another_one_at_once(void **state)
+{
+    (void)state;
+    enum { BYTES = 4000 };
+    static void *blocks[1000];
+    struct hh_heap *heap = core_heap();
+    unsigned count = 0, kind;
+    do
+        blocks[count] = hhi_heap_alloc_debug(heap, BYTES, HHI_LEVEL_TASK, "file.c", 1);
+    while (hhi_slab_find(blocks[count++], &kind) == hhi_slab_find(blocks[0], &kind));
+    struct hhi_slab *slab = hhi_slab_find(blocks[count - 1], &kind);
+    assert_int_equal(hhi_heap_free(heap, blocks[0]), 0); // the other one is kept for the next block
+    assert_int_equal(hhi_heap_free(heap, blocks[count - 1]), 0);
+    assert_ptr_not_equal(hhi_slab_find(core_alloc(heap, BYTES), &kind), slab);
+    assert_int_equal(hhi_debug_free(heap, slab, 0), HH_BAD_NOT_LIVE);
+    // Nor does a slab that a thread owns take part, if it comes there after all.
+    struct hhi_slab *own = hhi_slab_find(core_alloc(heap, BYTES), &kind);
+    assert_int_equal(hhi_debug_free(heap, own, 0), HH_BAD_NOT_LIVE);
+    hhi_cache_check(hhi_cache_find(hhi_self, heap));
     hhi_heap_destroy(heap);
 }
 
@@ -418,6 +443,7 @@ main(void)
         cmocka_unit_test(heaps_that_come_and_go_leave_no_records_behind),
         cmocka_unit_test(host_heaps_without_blocks_leave_nothing_behind),
         cmocka_unit_test(slabs_of_debug_blocks_go_back_when_they_are_empty),
+        cmocka_unit_test(a_slab_of_debug_blocks_does_not_become_another_one_at_once),
         cmocka_unit_test(blocks_of_a_thread_that_ended_are_taken_again_after_they_are_freed),
         cmocka_unit_test(memory_that_is_being_given_back_is_waited_for_at_a_limit),
         cmocka_unit_test(a_region_that_was_given_up_is_not_had_again_for_less),
