@@ -12,6 +12,7 @@
 #include "process/process.h"
 #include "rcu/rcu.h"
 #include "region/address_notice.h"
+#include "region/region.h"
 #include "region/region_map.h"
 
 void
@@ -86,6 +87,7 @@ hhi_host_register_callback(IHostMemoryManager *self, ICLRMemoryNotificationCallb
 {
     (void)self;
     int saved_errno = errno;
+    hhi_rcu_start(); // anew in the child of a fork
     bool ready = load_handle_fork() || callback == NULL;
     bool registered = ready && hhi_monitor_register(callback);
     errno = saved_errno;
@@ -127,7 +129,9 @@ hhi_host_needs_address_space(IHostMemoryManager *self, void *start, size_t size_
         return E_OUTOFMEMORY;
     int saved_errno = errno;
     (void)hhi_trim();
-    bool blocked = start != NULL && needs_finds_region(first, first + size_bytes);
+    uintptr_t end = first + (size_bytes != 0 ? size_bytes : 1);
+    bool blocked =
+        start != NULL && (!hhi_region_bury_within(first, end) || needs_finds_region(first, end));
     errno = saved_errno;
     return blocked ? E_OUTOFMEMORY : S_OK;
 }

@@ -46,8 +46,8 @@ enum { MAPPING_NOTES = 8 };
 static struct {
     struct mapping_note notes[MAPPING_NOTES]; // used in turn
     _Atomic uint32_t newest;                  // 0 = none, else turn number [OM-1]
-    _Atomic(bool) replacing;
-    _Atomic(bool) no_query; // the kernel does not know PROCMAP_QUERY
+    _Atomic int replacing;                    // number of the process in which a thread is at it
+    _Atomic(bool) no_query;                   // the kernel does not know PROCMAP_QUERY
 } mapping;
 
 static bool
@@ -106,10 +106,11 @@ descriptor_drop_inherited(void)
 static bool
 descriptor_keep(int descriptor)
 {
-    bool replacing = false;
     uint64_t device, inode;
+    // relaxed: a guess for the swap. In the child of a fork another number is a lost thread's, who is not.
+    int self = hhi_os_process_id(), replacing = hh_load_relaxed(&mapping.replacing);
     // order: acquire [OM-1] after the last thread that replaced it.
-    if (!hh_cas_strong_acquire(&mapping.replacing, &replacing, true))
+    if (replacing == self || !hh_cas_strong_acquire(&mapping.replacing, &replacing, self))
         return false;
     bool known = descriptor_identity(descriptor, &device, &inode);
     if (known) {
@@ -126,7 +127,7 @@ descriptor_keep(int descriptor)
         hh_store_release(&mapping.newest, turn);
     }
     // order: release [OM-1] to the next thread that replaces it.
-    hh_store_release(&mapping.replacing, false);
+    hh_store_release(&mapping.replacing, 0);
     return known;
 }
 
@@ -244,12 +245,14 @@ static int
 find_by_query(uintptr_t address, struct hhi_os_mapping *found)
 {
     int descriptor = kept_descriptor();
-    if (descriptor >= 0)
-        return query_descriptor(descriptor, address, found);
+    int result = descriptor >= 0 ? query_descriptor(descriptor, address, found) : -ENOTTY;
+    if (result != -ENOTTY)
+        return result;
+    // None, or the program has put another file there since it was looked at.
     descriptor = maps_open();
     if (descriptor < 0)
         return descriptor;
-    int result = query_descriptor(descriptor, address, found);
+    result = query_descriptor(descriptor, address, found);
     // What is kept must not take the number of the program's next file.
     if (result != -ENOTTY)
         descriptor = hhi_kept_file_raise(descriptor);

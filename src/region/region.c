@@ -359,6 +359,28 @@ zombies_bury(void)
     }
 }
 
+// Whether something that the kernel would not unmap lies in [first, end), when it was asked again.
+static bool
+zombies_stay(uintptr_t first, uintptr_t end)
+{
+    zombies_bury();
+    for (struct hhi_rcu_link *link = regions.zombies; link != NULL; link = link->next) {
+        const struct hhi_region *region = hh_container_of(link, struct hhi_region, link);
+        if (region->record.base < end && region->record.end > first)
+            return true;
+    }
+    return false;
+}
+
+bool
+hhi_region_bury_within(uintptr_t first, uintptr_t end)
+{
+    regions_enter();
+    bool stay = zombies_stay(first, end);
+    regions_leave();
+    return !stay;
+}
+
 /*
  * The end of a region that is in the map and not published, or no longer. Where the map limit forbids to
  * cut the range out of a larger mapping it stays there, emptied, until zombies_bury succeeds: a record
@@ -609,23 +631,38 @@ in_first_page(const struct hhi_region *region, uintptr_t address)
     return address - region->record.base < page_bytes();
 }
 
+// The contents of pages are thrown away, and they lose their access. The code that says so.
+static uint32_t
+pages_throw_away(void *address, size_t size_bytes)
+{
+    bool clean = hhi_os_protect(address, size_bytes, HHI_ACCESS_NONE) == 0;
+    if (hhi_os_purge(address, size_bytes) != 0)
+        clean = hhi_os_replace(address, size_bytes) == 0;
+    return clean ? HHI_RUN_RESERVED : HHI_RUN_STALE;
+}
+
 static enum hhi_vm_status
 region_decommit_pages(struct hhi_region *region, uint64_t first, uint64_t end)
 {
     struct hhi_run_edit hidden, stale;
     const struct hhi_page_run *root = region_root(region);
     uint64_t pages = region_page(region, region->record.end);
+    void *address = page_address(region, first);
+    size_t size_bytes = (end - first) * page_bytes();
+    if (first == 0 && end == pages) { // needs no memory to be described
+        const struct hhi_page_run *single =
+            hhi_run_tree_single(pages_throw_away(address, size_bytes));
+        // order: release [RM-2] publishes the tree.
+        hh_store_release(&region->record.state, (const void *)single);
+        hhi_run_tree_retire(root);
+        return HHI_VM_OK;
+    }
     // Both outcomes are prepared first: afterwards nothing can fail.
     bool ready = hhi_run_edit_begin(&hidden, root, first, end, pages, HHI_RUN_RESERVED);
     hhi_run_edit_abort(&hidden);
     if (!ready)
         return HHI_VM_NO_MEMORY;
-    void *address = page_address(region, first);
-    size_t size_bytes = (end - first) * page_bytes();
-    bool clean = hhi_os_protect(address, size_bytes, HHI_ACCESS_NONE) == 0;
-    if (hhi_os_purge(address, size_bytes) != 0)
-        clean = hhi_os_replace(address, size_bytes) == 0;
-    uint32_t code = clean ? HHI_RUN_RESERVED : HHI_RUN_STALE;
+    uint32_t code = pages_throw_away(address, size_bytes);
     // The nodes that the first attempt gave back are enough: both edits take the same paths.
     ready = hhi_run_edit_begin(&stale, root, first, end, pages, code);
     HH_CHECK(ready);
@@ -749,7 +786,8 @@ hhi_region_protect(uintptr_t first, uintptr_t end, uint32_t protection, uint32_t
         status = HHI_VM_SLAB;
     else if (region != NULL && end <= region->record.end)
         status = region_protect_host(region, first, end, protection, old);
-    else if (region != NULL || range_touches(first, end, true) || range_has_tail(first, end))
+    else if (region != NULL || range_touches(first, end, true) || range_has_tail(first, end) ||
+             zombies_stay(first, end))
         status = HHI_VM_BAD_STATE;
     else
         status = hhi_region_foreign_protect(first, end, protection, old);

@@ -71,6 +71,8 @@ enum hhi_vm_status hhi_region_reserve(uintptr_t address, size_t size_bytes, uint
                                       bool commit, uintptr_t *base, struct hhi_tries *tries);
 // Whether a reserve at address, which is not 0, would find something there. False: it would, BAD_STATE.
 bool hhi_region_place_is_free(uintptr_t address, size_t size_bytes);
+// Unmap what was released in [first, end) and the kernel would not unmap then. False: it will not now.
+bool hhi_region_bury_within(uintptr_t first, uintptr_t end);
 /*
  * Commit the pages [first, end), giving those already committed the protection too. *new_bytes: in:
  * what was charged; out: what became committed, or has to be charged (CHARGE_MORE).

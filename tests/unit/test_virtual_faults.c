@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "heap/limit.h"
+#include "host/host_load.h"
 #include "host/host_virtual.h"
+#include "meta/meta_arena.h"
 #include "os/os.h"
 #include "region/region.h"
 #include "support/test.h"
@@ -403,6 +405,55 @@ what_is_not_unmapped_is_tried_again(void **state)
     assert_int_equal(do_alloc(at, 3 * P, MEM_RESERVE, PAGE_READWRITE, &result), S_OK);
     assert_int_equal(result, at);
     assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+}
+
+// [8.4 row 5, AS-2]
+static void
+what_is_not_unmapped_is_in_the_way_and_nothing_to_protect(void **state)
+{
+    (void)state;
+    uintptr_t at;
+    assert_int_equal(do_alloc(0, G, MEM_RESERVE, PAGE_READWRITE, &at), S_OK);
+    fault.call = CALL_UNMAP;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+    assert_int_equal(do_query(at).State, MEM_FREE);
+    assert_int_equal(do_protect(at, P, PAGE_READWRITE), HH_W_INVALID_ADDRESS);
+    assert_int_equal(hhi_host_needs_address_space(NULL, (void *)at, P), E_OUTOFMEMORY);
+    assert_int_equal(hhi_host_needs_address_space(NULL, (void *)(at + G), 0), S_OK);
+    fault.at = 0;
+    assert_int_equal(hhi_host_needs_address_space(NULL, (void *)at, G), S_OK);
+    assert_int_equal(hhi_os_reserve((void *)at, G), at);
+    hhi_os_release((void *)at, G);
+}
+
+// [VF-2] That it is all reserved needs no memory to be described.
+static void
+a_decommit_of_all_pages_needs_no_memory(void **state)
+{
+    enum { MANY = 4096 };
+    (void)state;
+    uintptr_t at;
+    assert_int_equal(do_alloc(0, MANY * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &at), S_OK);
+    fault.call = CALL_MAP;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+    while (hhi_meta_alloc(sizeof(void *)) != NULL)
+        continue;
+    unsigned page = 1;
+    while (page < MANY && do_protect(at + page * P, P, PAGE_READONLY) == S_OK)
+        page += 2;
+    assert_true(page < MANY); // until it could not be described any more
+    assert_int_equal(do_free(at, 0, MEM_DECOMMIT), S_OK);
+    assert_int_equal(do_query(at).State, MEM_RESERVE);
+    assert_int_equal(do_query(at).RegionSize, MANY * P);
+    assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
+    fault.at = 0;
 }
 
 static unsigned
@@ -809,6 +860,8 @@ main(void)
         cmocka_unit_test(a_protect_that_a_foreign_file_does_not_allow_changes_nothing),
         cmocka_unit_test(a_release_succeeds_and_the_address_is_free_though_unmapping_fails),
         cmocka_unit_test(what_is_not_unmapped_is_tried_again),
+        cmocka_unit_test(what_is_not_unmapped_is_in_the_way_and_nothing_to_protect),
+        cmocka_unit_test(a_decommit_of_all_pages_needs_no_memory),
         cmocka_unit_test(a_place_that_is_not_unmapped_is_used_as_it_is),
         cmocka_unit_test(a_place_lost_to_another_thread_is_looked_for_again),
         cmocka_unit_test(a_query_in_the_middle_of_a_reserve_is_true),
