@@ -105,7 +105,9 @@ struct IHostControl {
  *
  * manager  out; carries one reference for the caller; must not be NULL
  * returns  S_OK; E_POINTER (manager NULL); E_OUTOFMEMORY (the library could not start)
- * note     the manager outlives every reference; Release never ends it
+ * note     the manager outlives every reference; Release never ends it. In the child of a fork ask
+ *          for it again, or register a callback: else descriptions of what VirtualFree releases there
+ *          are not reclaimed (some 190 bytes each), since that takes a thread
  * source   contract COM-4, COM-6
  */
 HH_API hh_hresult hh_get_memory_manager(IHostMemoryManager **manager);

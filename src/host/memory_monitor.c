@@ -20,6 +20,7 @@ static struct {
     struct hhi_lock lock;
     // Under the lock.
     bool running;
+    uint64_t thread;  // which runs; its number as locks have it
     unsigned poll_ms; // read by the thread; written before it starts
     ICLRMemoryNotificationCallback *callback;
     uint64_t registration;                   // number of the registration that brought the callback
@@ -44,11 +45,11 @@ monitor_begin_call(uint64_t registration)
     return callback;
 }
 
+// In the child of a fork in the call it is forgotten already.
 static void
-monitor_end_call(uint64_t registration, hh_hresult result)
+monitor_end_call(ICLRMemoryNotificationCallback *callback, uint64_t registration, hh_hresult result)
 {
     hhi_lock_enter(&monitor.lock);
-    ICLRMemoryNotificationCallback *callback = monitor.calling;
     unsigned releases = monitor.calling_releases;
     monitor.calling = NULL;
     monitor.calling_releases = 0;
@@ -66,7 +67,8 @@ monitor_send(uint64_t registration, uint32_t available)
 {
     ICLRMemoryNotificationCallback *callback = monitor_begin_call(registration);
     if (callback != NULL)
-        monitor_end_call(registration, callback->lpVtbl->OnMemoryNotification(callback, available));
+        monitor_end_call(callback, registration,
+                         callback->lpVtbl->OnMemoryNotification(callback, available));
 }
 
 // The registration in force, 0 if there is no callback to call.
@@ -101,6 +103,9 @@ monitor_run(void *arg)
 {
     (void)arg;
     bool pressure = false;
+    hhi_lock_enter(&monitor.lock);
+    monitor.thread = hhi_thread_self();
+    hhi_lock_leave(&monitor.lock);
     pthread_setname_np(pthread_self(), "hostheap-notify");
     for (;;) {
         // relaxed: a registration that the lock below does not show is added after this load, and
@@ -184,5 +189,6 @@ hhi_monitor_fork(enum hhi_fork_step step)
     monitor.calling_releases = 0;
     if (monitor.running)
         hhi_pressure_close(&monitor.pressure);
-    monitor.running = false;
+    // A callback may fork: then this is the thread, and goes on when it returns.
+    monitor.running = monitor.running && monitor.thread == hhi_thread_self();
 }

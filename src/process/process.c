@@ -30,13 +30,15 @@ static void process_retry_forks(void);
 
 static struct {
     struct hhi_lock lock;
-    _Atomic uint32_t up;    // 1: everything below is ready       [PR-1]
+    struct hhi_lock
+        first_lock;      // under it a place of first is filled; a fork takes it before all others
+    _Atomic uint32_t up; // 1: everything below is ready       [PR-1]
     _Atomic uint32_t forks; // FORKS_*
     _Atomic(bool) constructed;
     bool prepared; // under the lock: all but the window
     pthread_key_t thread_key;
     bool thread_key_made;
-    _Atomic(fork_step) first[FORK_FIRST_MOST]; // filled from the beginning, any thread
+    _Atomic(fork_step) first[FORK_FIRST_MOST]; // filled from the beginning
 } process HH_START_STATE;
 
 bool (*const hhi_process_up)(void) = hhi_process_start;
@@ -66,6 +68,13 @@ bool (*const hhi_process_watch_thread)(struct hhi_thread *thread) = process_watc
 __attribute__((weak)) void
 hhi_process_options_read(void)
 {
+}
+
+// So no module comes in the middle of a fork: in the child its lock might be a lost thread's.
+static void
+process_first_fork(enum hhi_fork_step step)
+{
+    hhi_lock_fork(&process.first_lock, step);
 }
 
 static void
@@ -124,15 +133,17 @@ static const fork_step fork_steps[] = {
     hhi_threads_fork,    hhi_heaps_fork,  hhi_debug_fork, hhi_limbo_fork,  hhi_run_fork,
     hhi_region_map_fork, hhi_rcu_fork,    hhi_meta_fork,  hhi_sample_fork,
 };
-enum { FORK_STEPS = FORK_FIRST_MOST + sizeof fork_steps / sizeof fork_steps[0] };
+enum { FORK_STEPS = 1 + FORK_FIRST_MOST + sizeof fork_steps / sizeof fork_steps[0] };
 
-// A module that comes in the middle of a fork has taken nothing, and leaves nothing.
 static void
 fork_step_at(unsigned at, enum hhi_fork_step step)
 {
-    // relaxed: code is always there.
-    fork_step module = at < FORK_FIRST_MOST ? hh_load_relaxed(&process.first[at])
-                                            : fork_steps[at - FORK_FIRST_MOST];
+    fork_step module = process_first_fork;
+    if (at > FORK_FIRST_MOST)
+        module = fork_steps[at - FORK_FIRST_MOST - 1];
+    else if (at > 0)
+        // relaxed: code is always there.
+        module = hh_load_relaxed(&process.first[at - 1]);
     if (module != NULL)
         module(step);
 }
@@ -204,13 +215,19 @@ hhi_process_watch_forks_first(fork_step step)
 {
     if (!hhi_process_watch_forks())
         return false;
-    for (unsigned at = 0; at < FORK_FIRST_MOST; at++) {
+    bool watched = false;
+    // relaxed (all): code is always there.
+    for (unsigned at = 0; at < FORK_FIRST_MOST && !watched; at++)
+        watched = hh_load_relaxed(&process.first[at]) == step;
+    if (watched)
+        return true;
+    hhi_lock_enter(&process.first_lock);
+    for (unsigned at = 0; at < FORK_FIRST_MOST && !watched; at++) {
         fork_step place = NULL;
-        // relaxed: code is always there; a fork that does not see it yet came before.
-        if (hh_cas_strong_relaxed(&process.first[at], &place, step) || place == step)
-            return true;
+        watched = hh_cas_strong_relaxed(&process.first[at], &place, step) || place == step;
     }
-    return false;
+    hhi_lock_leave(&process.first_lock);
+    return watched;
 }
 
 static bool
