@@ -48,15 +48,20 @@ urcu_bp_register_thread(void)
     urcu_bp_reader = &fake_readers[fake_readers_made++ % PROOF_URCU_READERS];
 }
 
+static inline bool
+fake_reader_is_out(unsigned reader, unsigned long now)
+{
+    unsigned long entered = hh_load_relaxed(&fake_readers[reader].ctr);
+    return (entered & URCU_BP_GP_CTR_NEST_MASK) == 0 ||
+           ((entered ^ now) & URCU_BP_GP_CTR_PHASE) == 0;
+}
+
 static inline void
 fake_wait(void)
 {
     unsigned long now = hh_load_relaxed(&urcu_bp_gp.ctr);
-    for (unsigned i = 0; i < PROOF_URCU_READERS; i++) {
-        unsigned long entered = hh_load_relaxed(&fake_readers[i].ctr);
-        PROOF_WAIT((entered & URCU_BP_GP_CTR_NEST_MASK) == 0 ||
-                   ((entered ^ now) & URCU_BP_GP_CTR_PHASE) == 0);
-    }
+    for (unsigned i = 0; i < PROOF_URCU_READERS; i++)
+        PROOF_WAIT(fake_reader_is_out(i, now));
 }
 
 static inline void
