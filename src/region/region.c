@@ -652,8 +652,8 @@ region_decommit_pages(struct hhi_region *region, uint64_t first, uint64_t end)
     if (first == 0 && end == pages) { // needs no memory to be described
         const struct hhi_page_run *single =
             hhi_run_tree_single(pages_throw_away(address, size_bytes));
-        // order: release [RM-2] publishes the tree.
-        hh_store_release(&region->record.state, (const void *)single);
+        // relaxed: the word says all. That the old tree is unpublished its retirement hands on.
+        hh_store_relaxed(&region->record.state, (const void *)single);
         hhi_run_tree_retire(root);
         return HHI_VM_OK;
     }
