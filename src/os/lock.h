@@ -16,8 +16,8 @@
  * Memory ordering
  *   LK-1  release in hhi_lock_leave -> acquire in hhi_lock_enter: everything written under the lock.
  *
- * Ranks, to be taken in this order only: start, regions, common guard < sweep < heap list < thread
- * list < heap < limbo < run < region map < meta < sample.
+ * Ranks, to be taken in this order only: coming modules, start, regions, common guard < sweep < heap
+ * list < thread list < heap < limbo < run < region map < meta < sample.
  * Progress: blocking. Entering a lock that the calling thread holds ends the process.
  */
 #ifndef HHI_OS_LOCK_H

@@ -210,24 +210,31 @@ hhi_process_watch_forks(void)
     return watched;
 }
 
+// The place of first that holds step, NULL for an empty one; or FORK_FIRST_MOST.
+static unsigned
+first_find(fork_step step)
+{
+    unsigned at = 0;
+    // relaxed: code is always there.
+    while (at < FORK_FIRST_MOST && hh_load_relaxed(&process.first[at]) != step)
+        at++;
+    return at;
+}
+
 bool
 hhi_process_watch_forks_first(fork_step step)
 {
     if (!hhi_process_watch_forks())
         return false;
-    bool watched = false;
-    // relaxed (all): code is always there.
-    for (unsigned at = 0; at < FORK_FIRST_MOST && !watched; at++)
-        watched = hh_load_relaxed(&process.first[at]) == step;
-    if (watched)
+    if (first_find(step) < FORK_FIRST_MOST)
         return true;
     hhi_lock_enter(&process.first_lock);
-    for (unsigned at = 0; at < FORK_FIRST_MOST && !watched; at++) {
-        fork_step place = NULL;
-        watched = hh_cas_strong_relaxed(&process.first[at], &place, step) || place == step;
-    }
+    unsigned at = first_find(step);
+    if (at == FORK_FIRST_MOST && (at = first_find(NULL)) < FORK_FIRST_MOST)
+        // relaxed: as above; the lock keeps forks and other modules out.
+        hh_store_relaxed(&process.first[at], step);
     hhi_lock_leave(&process.first_lock);
-    return watched;
+    return at < FORK_FIRST_MOST;
 }
 
 static bool

@@ -87,6 +87,22 @@ group_find(bool used)
     return NULL;
 }
 
+static size_t
+group_live(const struct group *group)
+{
+    size_t live = 0;
+    for (unsigned at = 0; at < group->count; at++)
+        live += group->blocks[at] != NULL;
+    return live;
+}
+
+static void
+group_forget_empty(struct group *group)
+{
+    if (group_live(group) == 0)
+        group->heap = NULL;
+}
+
 static void *
 block_take(struct hh_heap *heap, size_t size_bytes, unsigned how)
 {
@@ -150,7 +166,7 @@ static void
 group_give(void)
 {
     struct group *group = group_find(true);
-    unsigned how = pick(6), left = 0;
+    unsigned how = pick(6);
     if (group == NULL)
         return;
     for (unsigned i = 0; i < group->count; i++) {
@@ -160,10 +176,7 @@ group_give(void)
         if (group->blocks[at] != NULL && !stays)
             block_give(group, at);
     }
-    for (unsigned at = 0; at < group->count; at++)
-        left += group->blocks[at] != NULL;
-    if (left == 0)
-        group->heap = NULL;
+    group_forget_empty(group);
 }
 
 static bool
@@ -206,11 +219,7 @@ group_resize(void)
     }
     group->size_bytes = size_bytes;
     group->unnamed = unnamed;
-    unsigned left = 0;
-    for (unsigned at = 0; at < group->count; at++)
-        left += group->blocks[at] != NULL;
-    if (left == 0)
-        group->heap = NULL;
+    group_forget_empty(group);
 }
 
 // ---- Heaps --------------------------------------------------------------------------------------
@@ -240,8 +249,7 @@ heap_renew(void)
         struct group *group = &run.groups[i];
         if (group->heap != run.heaps[heap])
             continue;
-        for (unsigned at = 0; at < group->count; at++)
-            run.live_bytes -= group->blocks[at] != NULL ? group->size_bytes : 0;
+        run.live_bytes -= group_live(group) * group->size_bytes;
         group->heap = NULL;
     }
     hhi_heap_destroy(run.heaps[heap]);
@@ -255,9 +263,7 @@ heaps_count(void)
     for (unsigned heap = 0; heap < HEAPS; heap++) {
         size_t live = 0;
         for (unsigned i = 0; i < GROUPS; i++)
-            for (unsigned at = 0; run.groups[i].heap == run.heaps[heap] && at < run.groups[i].count;
-                 at++)
-                live += run.groups[i].blocks[at] != NULL;
+            live += run.groups[i].heap == run.heaps[heap] ? group_live(&run.groups[i]) : 0;
         assert_int_equal(core_census(run.heaps[heap]), live);
     }
 }

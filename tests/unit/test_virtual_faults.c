@@ -60,6 +60,17 @@ faulty_unmap(void *address, size_t size)
     return fault_hits(CALL_UNMAP) || refuse_unmap ? -fault.error : real.unmap(address, size);
 }
 
+// Until fault.at is 0 again.
+static void
+refuse_all(enum call call)
+{
+    fault.call = call;
+    fault.error = ENOMEM;
+    fault.for_ever = true;
+    fault.seen = 0;
+    fault.at = 1;
+}
+
 static int
 faulty_protect(void *address, size_t size, int protection)
 {
@@ -362,11 +373,7 @@ a_release_succeeds_and_the_address_is_free_though_unmapping_fails(void **state)
     (void)state;
     make_allocation();
     uintptr_t first = base;
-    fault.call = CALL_UNMAP;
-    fault.error = ENOMEM;
-    fault.for_ever = true;
-    fault.seen = 0;
-    fault.at = 1;
+    refuse_all(CALL_UNMAP);
     assert_int_equal(do_free(first, 0, MEM_RELEASE), S_OK);
     assert_int_equal(do_query(first).State, MEM_FREE);
     assert_true(do_query(first).RegionSize >= PAGES * P);
@@ -388,11 +395,7 @@ what_is_not_unmapped_is_tried_again(void **state)
 {
     (void)state;
     const uintptr_t at = 0x7EA900000000;
-    fault.call = CALL_UNMAP;
-    fault.error = ENOMEM;
-    fault.for_ever = true;
-    fault.seen = 0;
-    fault.at = 1;
+    refuse_all(CALL_UNMAP);
     assert_true(hhi_region_place_is_free(at, 3 * P));
     assert_true(fault.seen != 0);
     assert_int_equal(do_query(at).State, MEM_FREE);
@@ -414,11 +417,7 @@ what_is_not_unmapped_is_in_the_way_and_nothing_to_protect(void **state)
     (void)state;
     uintptr_t at;
     assert_int_equal(do_alloc(0, G, MEM_RESERVE, PAGE_READWRITE, &at), S_OK);
-    fault.call = CALL_UNMAP;
-    fault.error = ENOMEM;
-    fault.for_ever = true;
-    fault.seen = 0;
-    fault.at = 1;
+    refuse_all(CALL_UNMAP);
     assert_int_equal(do_free(at, 0, MEM_RELEASE), S_OK);
     assert_int_equal(do_query(at).State, MEM_FREE);
     assert_int_equal(do_protect(at, P, PAGE_READWRITE), HH_W_INVALID_ADDRESS);
@@ -438,11 +437,7 @@ a_decommit_of_all_pages_needs_no_memory(void **state)
     (void)state;
     uintptr_t at;
     assert_int_equal(do_alloc(0, MANY * P, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, &at), S_OK);
-    fault.call = CALL_MAP;
-    fault.error = ENOMEM;
-    fault.for_ever = true;
-    fault.seen = 0;
-    fault.at = 1;
+    refuse_all(CALL_MAP);
     while (hhi_meta_alloc(sizeof(void *)) != NULL)
         continue;
     unsigned page = 1;
