@@ -11,6 +11,7 @@
 #include <hostheap/host_memory.h>
 
 #include "base/atomic.h"
+#include "base/check.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "process/process.h"
@@ -34,7 +35,7 @@ late_fork(enum hhi_fork_step step)
 static void *
 late_come(void *argument)
 {
-    assert_true(hhi_process_watch_forks_first(late_fork));
+    HH_CHECK(hhi_process_watch_forks_first(late_fork)); // not the thread that cmocka knows
     hhi_lock_enter(&late.lock);
     // relaxed (all): flags.
     hh_store_relaxed(&late.came, 1);
@@ -57,7 +58,8 @@ in_the_middle_of_a_fork(void)
         hhi_os_sleep_ms(1);
 }
 
-// Before the library's constructor.
+// Before the library's constructor, which has the same priority and comes later in the link. If not, the fork
+// waits for the lock without end, and the test fails.
 __attribute__((constructor(101))) static void
 register_early(void)
 {
